@@ -1,0 +1,64 @@
+//! The only place that reads the clock. Everything else is told the time as a [`Now`].
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A moment: the time since this process first asked for one. Monotonic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Now(Duration);
+
+impl Now {
+    /// The moment of the first reading.
+    pub const ZERO: Self = Self(Duration::ZERO);
+
+    /// A moment by its distance from the first reading. For tests and simulations.
+    pub const fn at(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// Time since the first reading.
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// Time from `earlier` to this moment; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Now {
+    type Output = Self;
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(rhs))
+    }
+}
+
+impl Sub for Now {
+    type Output = Duration;
+    fn sub(self, rhs: Self) -> Duration {
+        self.since(rhs)
+    }
+}
+
+impl fmt::Debug for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// Reads the clock.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn now() -> Now {
+    static START: OnceLock<Instant> = OnceLock::new();
+    Now(START.get_or_init(Instant::now).elapsed())
+}
+
+/// Wall-clock time in Unix milliseconds, for what people read (`CLIENT LIST`, logs).
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,1 @@
+//! what every command means to a proxy: one table, one row each

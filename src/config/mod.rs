@@ -1,0 +1,3 @@
+//! flags, environment and file resolved into one Config
+
+pub mod limits;

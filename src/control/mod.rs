@@ -1,0 +1,1 @@
+//! slow things on their own thread

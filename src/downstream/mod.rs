@@ -1,0 +1,1 @@
+//! one client: its session, its replies, what is answered here

@@ -1,0 +1,1 @@
+//! sockets and output buffers; no Redis here

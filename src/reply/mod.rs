@@ -1,0 +1,1 @@
+//! merging parts, error texts

@@ -1,0 +1,1 @@
+//! where a request goes, and what happens when that fails

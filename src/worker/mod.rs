@@ -1,0 +1,1 @@
+//! one per core: the hub and its pumps
