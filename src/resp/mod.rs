@@ -4,8 +4,10 @@
 //! Both scanners are resumable: a byte is looked at once however the stream is cut, and memory is
 //! constant whatever a length or a nesting claims.
 
+pub mod grammar;
 pub mod inline;
 pub mod reply;
+mod reply_scan;
 pub mod request;
 pub mod write;
 
