@@ -1,0 +1,163 @@
+//! Hash slots: which of the 16,384 a key belongs to.
+//!
+//! Source: the cluster specification, "Key distribution model" and "Hash tags".
+
+use std::fmt;
+
+/// How many hash slots a cluster has.
+pub const SLOT_COUNT: usize = 16_384;
+
+/// One of the 16,384 hash slots. `0 <= .0 < 16384`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// Slot 0.
+    pub const FIRST: Self = Self(0);
+
+    /// The slot with this number; `None` from 16,384 on.
+    pub const fn new(number: u16) -> Option<Self> {
+        if (number as usize) < SLOT_COUNT {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// The slot of a key: CRC16 (XMODEM) of its hash tag, modulo 16,384.
+    pub fn of_key(key: &[u8]) -> Self {
+        // A table of our own was no faster than the crate's: 13 ns for 10 bytes, 55 ns for 34, both.
+        let sum = crc16::State::<crc16::XMODEM>::calculate(hash_tag(key));
+        Self(sum & MASK)
+    }
+
+    /// The number as a server prints it.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// The number as an index into a table of [`SLOT_COUNT`] rows.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Neighbouring slots, both ends included. `first <= last`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotRange {
+    first: Slot,
+    last: Slot,
+}
+
+impl SlotRange {
+    /// Every slot there is.
+    pub const ALL: Self = Self {
+        first: Slot(0),
+        last: Slot(MASK),
+    };
+
+    /// The slots from `first` to `last`; `None` if they are in the wrong order.
+    pub fn new(first: Slot, last: Slot) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
+    pub const fn first(self) -> Slot {
+        self.first
+    }
+
+    pub const fn last(self) -> Slot {
+        self.last
+    }
+
+    /// How many slots. `1 <= count <= 16384`
+    pub const fn count(self) -> usize {
+        self.last.index() - self.first.index() + 1
+    }
+
+    /// The slots in ascending order.
+    pub fn slots(self) -> impl Iterator<Item = Slot> {
+        (self.first.0..=self.last.0).map(Slot)
+    }
+}
+
+impl fmt::Display for SlotRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            self.first.fmt(f)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// What of a key is hashed: the bytes between the first `{` and the next `}` if there are any, else all of it.
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let mut around_open = key.splitn(2, |byte| *byte == b'{');
+    let Some(after_open) = around_open.nth(1) else {
+        return key;
+    };
+    match after_open.iter().position(|byte| *byte == b'}') {
+        None | Some(0) => key,
+        Some(end) => after_open.get(..end).unwrap_or(key),
+    }
+}
+
+const MASK: u16 = 16_383;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_keys_are_those_that_a_server_computes() {
+        // Source: `CLUSTER KEYSLOT` of redis-server 7.0.
+        for (key, slot) in [
+            (&b""[..], 0),
+            (b"123456789", 12739),
+            (b"foo", 12182),
+            (b"foo{}{bar}", 8363),
+            (b"foo{{bar}}zap", 4015),
+            (b"foo{bar}{zap}", 5061),
+            (b"{user1000}.following", 3443),
+            (b"{user1000}.followers", 3443),
+            (b"a{", 14311),
+            (b"}{", 12793),
+        ] {
+            assert_eq!(Slot::of_key(key).get(), slot, "{}", key.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn only_the_first_tag_counts_and_only_when_it_is_not_empty() {
+        for (key, tag) in [
+            (&b"a"[..], &b"a"[..]),
+            (b"{a}b", b"a"),
+            (b"b{a}", b"a"),
+            (b"{}a", b"{}a"),
+            (b"{a", b"{a"),
+            (b"a}", b"a}"),
+            (b"}{a}", b"a"),
+            (b"{a}{b}", b"a"),
+            (b"{{a}}", b"{a"),
+            (b"{", b"{"),
+            (b"{\0}", b"\0"),
+        ] {
+            assert_eq!(hash_tag(key), tag, "{}", key.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn numbers_outside_are_no_slots() {
+        assert_eq!(Slot::new(16_383).map(Slot::get), Some(16_383));
+        assert_eq!(Slot::new(16_384), None);
+        assert_eq!(SlotRange::ALL.count(), SLOT_COUNT);
+        let (two, one) = (Slot::new(2).unwrap(), Slot::new(1).unwrap());
+        assert_eq!(SlotRange::new(two, one), None);
+    }
+}
