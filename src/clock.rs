@@ -5,34 +5,38 @@ use std::ops::{Add, Sub};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A moment: the time since this process first asked for one. Monotonic.
+/// A moment: nanoseconds since this process first asked for one. Monotonic; lasts 584 years.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Now(Duration);
+pub struct Now(u64);
 
 impl Now {
     /// The moment of the first reading.
-    pub const ZERO: Self = Self(Duration::ZERO);
+    pub const ZERO: Self = Self(0);
 
     /// A moment by its distance from the first reading. For tests and simulations.
-    pub const fn at(since_start: Duration) -> Self {
-        Self(since_start)
+    pub fn at(since_start: Duration) -> Self {
+        Self(nanos(since_start))
     }
 
     /// Time since the first reading.
     pub const fn since_start(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
     }
 
     /// Time from `earlier` to this moment; zero if `earlier` is later.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Add<Duration> for Now {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(rhs))
+        Self(self.0.saturating_add(nanos(rhs)))
     }
 }
 
@@ -45,7 +49,7 @@ impl Sub for Now {
 
 impl fmt::Debug for Now {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        write!(f, "{:?}", self.since_start())
     }
 }
 
@@ -53,7 +57,7 @@ impl fmt::Debug for Now {
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn now() -> Now {
     static START: OnceLock<Instant> = OnceLock::new();
-    Now(START.get_or_init(Instant::now).elapsed())
+    Now::at(START.get_or_init(Instant::now).elapsed())
 }
 
 /// Wall-clock time in Unix milliseconds, for what people read (`CLIENT LIST`, logs).

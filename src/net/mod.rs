@@ -1,1 +1,16 @@
-//! sockets and output buffers; no Redis here
+//! Sockets and output buffers: how bytes get in and out of the process.
+//!
+//! Owns binding, socket options and buffer memory. Knows neither Redis nor any other part of this
+//! crate: what the bytes mean is decided elsewhere.
+
+mod address;
+mod listen;
+mod outbuf;
+mod pool;
+mod stream;
+
+pub use address::{BadListenAddr, ListenAddr};
+pub use listen::{Bound, SocketFile, bind, tune_stream};
+pub use outbuf::{LARGE_BYTES_MIN, OutBuf};
+pub use pool::Pool;
+pub use stream::Stream;
