@@ -1,1 +1,176 @@
 //! Every bound of the process, in one table. A limit is enforced at exactly one place.
+//!
+//! Owns the numbers and their reasons, not the enforcing. Names end in what kind of bound it is (`_max`,
+//! `_min`, `_soft`, `_timeout`) and say their unit (`bytes`, `requests`, …) unless the type is a duration.
+
+use std::fmt;
+use std::time::Duration;
+
+/// One row of the table, for documentation and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitRow {
+    /// As the field is called.
+    pub name: &'static str,
+    pub default: LimitValue,
+    /// What is bounded, and why this number.
+    pub about: &'static str,
+}
+
+/// A bound, without its unit: that is in the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitValue {
+    Number(u64),
+    Time(Duration),
+}
+
+/// Makes the struct, its defaults and its rows out of one list, so that they cannot disagree.
+macro_rules! limits {
+    ($($name:ident: $type:ty = $default:expr, $about:literal;)*) => {
+        /// The bounds in force. [`Limits::rows`] walks them.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $(#[doc = $about] pub $name: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Every limit with its value in `self`.
+            pub fn rows(&self) -> Vec<LimitRow> {
+                vec![$(LimitRow {
+                    name: stringify!($name),
+                    default: LimitValue::from(self.$name),
+                    about: $about,
+                },)*]
+            }
+        }
+    };
+}
+
+limits! {
+    session_requests_in_flight_max: usize = 1024,
+        "Requests of one session that wait for answers; then it is not read from. More than any pipeline gains from.";
+    session_output_bytes_soft: usize = MIB,
+        "Replies a client has not taken; from here on it is not read from. A client that reads never gets here.";
+    session_output_bytes_max: usize = GIB,
+        "Replies a client has not taken; from here on it is closed. Leaves room for one reply of the largest bulk, 512 MiB.";
+    link_queue_bytes_soft: usize = 4 * MIB,
+        "Bytes that a link has not written; from here on the sessions that fill it are not read from. A few socket buffers.";
+    link_queue_requests_max: usize = 65_536,
+        "Requests of one link that wait for answers; from here on the sessions that fill it are not read from. 64 full sessions.";
+    hold_bytes_max: usize = 64 * MIB,
+        "Bytes of requests kept while a shard has no usable primary, per worker; further ones are refused.";
+    hold_requests_max: usize = 100_000,
+        "Requests kept while a shard has no usable primary, per worker; further ones are refused. About 7 s at 15,000/s.";
+    refused_pause_min: Duration = Duration::from_millis(10),
+        "First pause before a request that a node refused (TRYAGAIN, CLUSTERDOWN, LOADING) is sent again; doubled each time.";
+    refused_pause_max: Duration = Duration::from_millis(200),
+        "Longest such pause: a shard that is back is used within about this time.";
+    redirects_max: u8 = 4,
+        "MOVED and ASK of one part that are followed at once; then it pauses, longer each time. A settled cluster needs two.";
+    dial_timeout: Duration = Duration::from_secs(1),
+        "Time to open a connection to a node. Nodes are near: one lost SYN is repeated after 1 s, then a new attempt is as good.";
+    dial_backoff_min: Duration = Duration::from_millis(50),
+        "Wait before the second attempt to reach a node; doubled each time, with jitter.";
+    dial_backoff_max: Duration = Duration::from_secs(1),
+        "Longest wait between attempts to reach a node: a node that is back is used within about a second.";
+    scratch_bytes_max: usize = 64 * KIB,
+        "Memory that a worker keeps for making parts of split requests; what a larger request needed is given back.";
+    scan_tokens_max: usize = 16_384,
+        "SCAN cursors remembered here because they do not fit into the number given to the client; the oldest goes first.";
+    scripts_known_bytes_max: usize = 4 * MIB,
+        "Bodies of scripts remembered to heal NOSCRIPT; the oldest goes first.";
+}
+
+impl From<usize> for LimitValue {
+    fn from(number: usize) -> Self {
+        Self::Number(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<u8> for LimitValue {
+    fn from(number: u8) -> Self {
+        Self::Number(u64::from(number))
+    }
+}
+
+impl From<u64> for LimitValue {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<Duration> for LimitValue {
+    fn from(time: Duration) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl fmt::Display for LimitValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Time(time) => write!(f, "{time:?}"),
+        }
+    }
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const GIB: usize = 1024 * MIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_says_its_kind_its_unit_and_its_reason() {
+        const KINDS: [&str; 4] = ["_max", "_min", "_soft", "_timeout"];
+        const UNITS: [&str; 7] = [
+            "_bytes",
+            "_requests",
+            "redirects",
+            "_attempts",
+            "_tokens",
+            "_clients",
+            "_nodes",
+        ];
+        for LimitRow {
+            name,
+            default,
+            about,
+        } in Limits::default().rows()
+        {
+            assert!(
+                KINDS.iter().any(|kind| name.ends_with(kind)),
+                "{name}: what kind of bound?"
+            );
+            assert!(
+                about.len() > 40 && about.ends_with('.'),
+                "{name}: why {default}?"
+            );
+            match default {
+                LimitValue::Number(number) => {
+                    assert!(
+                        UNITS.iter().any(|unit| name.contains(unit)),
+                        "{name}: {number} of what?"
+                    );
+                    assert!(number > 0, "{name} allows nothing");
+                }
+                LimitValue::Time(time) => assert!(!time.is_zero(), "{name} allows nothing"),
+            }
+        }
+    }
+
+    #[test]
+    fn soft_bounds_come_before_hard_ones() {
+        let limits = Limits::default();
+        assert!(limits.session_output_bytes_soft < limits.session_output_bytes_max);
+        assert!(limits.dial_backoff_min < limits.dial_backoff_max);
+        assert!(limits.refused_pause_min < limits.refused_pause_max);
+    }
+}

@@ -1,3 +1,93 @@
-//! flags, environment and file resolved into one Config
+//! Flags, environment and file resolved into one [`Config`], or every mistake at once.
+//!
+//! Flags win over slotcar's own variables, those over the file, the file over the variables that apps use. Owns
+//! what may be set and how it is spelled ([`keys::KEYS`]) and the bounds nobody sets ([`limits`]); knows
+//! nothing of how any of it is used.
 
+use std::fmt;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+pub use environment::Environment;
+pub use flags::{CommandLine, Flags, Task};
+pub use limits::Limits;
+pub use mistake::{ConfigError, Mistake, Origin};
+pub use resolve::resolve;
+pub use secret::Secret;
+
+pub use crate::net::ListenAddr;
+use crate::topology::Endpoint;
+
+mod environment;
+mod file;
+mod flags;
+pub mod keys;
 pub mod limits;
+mod mistake;
+mod parse;
+mod resolve;
+mod secret;
+
+/// Everything that a process is told, complete and valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    pub upstream: Upstream,
+    /// How to log in at the nodes; none if they ask for nothing.
+    pub credentials: Option<Credentials>,
+    /// What the links are called in the nodes' `CLIENT LIST`.
+    pub client_name: String,
+    /// `1 <= workers <= 64`
+    pub workers: usize,
+    /// Clients at a time, all workers together. `1 <= clients_max <= 1_000_000`
+    pub clients_max: usize,
+    /// How long requests wait for a shard without a usable primary; zero: not at all.
+    pub failover_hold: Duration,
+    /// How often a silent node is probed; none: never.
+    pub probe_interval: Option<Duration>,
+    pub log_level: LevelFilter,
+    pub log_format: LogFormat,
+    pub limits: Limits,
+}
+
+/// One place where apps connect, and what is true for those who connect there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub address: ListenAddr,
+}
+
+/// What stands behind slotcar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    Cluster {
+        /// At least one, none twice, in the order given.
+        seeds: Vec<Endpoint>,
+    },
+}
+
+/// What `AUTH` is told.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// None: the user `default`.
+    pub username: Option<String>,
+    pub password: Secret,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster { seeds } => {
+                f.write_str("cluster")?;
+                seeds.iter().try_for_each(|seed| write!(f, " {seed}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The table of configuration keys: one row each, and everything else is derived from it: flags, variables, keys
+//! of the file, defaults, help, messages and the reference in the README.
+//!
+//! A new setting is a row here and a field in [`super::Config`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::mistake::Origin;
+use super::parse::{self, Problem};
+use super::{LogFormat, Secret};
+use crate::net::ListenAddr;
+use crate::topology::Endpoint;
+
+/// One row.
+#[derive(Debug)]
+pub struct Key {
+    /// In the file as it is; `--name` as a flag, `SLOTCAR_NAME` as a variable.
+    pub name: &'static str,
+    /// Stands for the value in help texts.
+    pub value: &'static str,
+    pub about: &'static str,
+    /// As one would write it; none if there is none.
+    pub default: Option<&'static str>,
+    /// What a right value looks like, to finish "expected …".
+    pub expected: &'static str,
+    /// The variable that apps use for it.
+    pub app_name: Option<&'static str>,
+    /// May it be a flag? Not if its value is a secret: everybody can see the flags of a process.
+    pub is_flag: bool,
+    /// May it stand in the file?
+    pub is_in_file: bool,
+    /// May it be given several times, or as a list?
+    pub is_list: bool,
+    /// Another key that sets the same thing.
+    pub instead_of: Option<&'static str>,
+    /// Puts the given texts where they belong; never called with none.
+    pub(super) apply: fn(&mut Draft, &[String]) -> Result<(), Problem>,
+}
+
+/// The table, in the order of the help.
+pub static KEYS: &[Key] = &[
+    Key {
+        value: "ADDRESS",
+        about: "Where apps connect; repeatable, or a comma list",
+        default: Some("127.0.0.1:6379"),
+        expected: "an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock",
+        is_list: true,
+        ..key("listen", |draft, texts| {
+            let listen = texts.iter().flat_map(|text| text.split(','));
+            draft.listen = listen.map(parse::from_str).collect::<Result<_, _>>()?;
+            Ok(())
+        })
+    },
+    Key {
+        value: "HOST:PORT,…",
+        about: "Seeds of the cluster: some of its nodes, one that answers is enough",
+        expected: "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}",
+        app_name: Some("REDIS_CLUSTER_NODES"),
+        is_list: true,
+        ..key("cluster", |draft, texts| {
+            for text in texts {
+                draft.seeds.extend(parse::seeds(text)?);
+            }
+            Ok(())
+        })
+    },
+    Key {
+        value: "NAME",
+        about: "User to log in as at the nodes",
+        expected: "a user name without spaces",
+        app_name: Some("REDIS_USERNAME"),
+        ..key("username", |draft, texts| {
+            one(texts, parse::username).map(|name| draft.username = Some(name))
+        })
+    },
+    Key {
+        value: "SECRET",
+        about: "Password to log in with at the nodes; no flag, because flags are public",
+        expected: "a password",
+        app_name: Some("REDIS_PASSWORD"),
+        is_flag: false,
+        ..key("password", |draft, texts| {
+            one(texts, parse::secret).map(|secret| draft.password = Some(secret))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "File with the password; a line end at its end does not count",
+        expected: "a file that holds the password",
+        instead_of: Some("password"),
+        ..key("password-file", |draft, texts| {
+            one(texts, parse::secret_file).map(|secret| draft.password = Some(secret))
+        })
+    },
+    Key {
+        value: "NAME",
+        about: "What the connections to the nodes are called in their CLIENT LIST",
+        default: Some("slotcar"),
+        expected: "printable ASCII without spaces",
+        ..key("client-name", |draft, texts| {
+            one(texts, parse::name).map(|name| draft.client_name = name)
+        })
+    },
+    Key {
+        value: "N",
+        about: "Threads that serve; each has connections of its own to every node",
+        default: Some("1"),
+        expected: "a whole number from 1 to 64",
+        ..key("workers", |draft, texts| {
+            one(texts, |text| parse::number(text, 1..=64)).map(|n| draft.workers = n)
+        })
+    },
+    Key {
+        value: "N",
+        about: "Clients served at a time, all listeners together; further ones are told so and closed",
+        default: Some("10000"),
+        expected: "a whole number from 1 to 1000000",
+        ..key("max-clients", |draft, texts| {
+            one(texts, |text| parse::number(text, 1..=1_000_000)).map(|n| draft.clients_max = n)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "How long requests wait for a shard without a usable primary before they fail",
+        default: Some("15s"),
+        expected: "a duration such as 15s or 500ms, up to 10m",
+        ..key("failover-hold", |draft, texts| {
+            one(texts, |text| {
+                parse::duration(text, Duration::ZERO..=TEN_MINUTES)
+            })
+            .map(|time| draft.failover_hold = time)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "How often a silent node is asked whether it lives; 0 = never",
+        default: Some("500ms"),
+        expected: "a duration such as 500ms or 2s, up to 10m, or 0",
+        ..key("probe-interval", |draft, texts| {
+            one(texts, |text| {
+                parse::duration(text, Duration::ZERO..=TEN_MINUTES)
+            })
+            .map(|time| draft.probe_interval = time)
+        })
+    },
+    Key {
+        value: "LEVEL",
+        about: "What is logged (to standard error): error, warn, info, debug or trace",
+        default: Some("info"),
+        expected: "error, warn, info, debug or trace",
+        ..key("log-level", |draft, texts| {
+            one(texts, |text| parse::word(text, LOG_LEVELS)).map(|level| draft.log_level = level)
+        })
+    },
+    Key {
+        value: "FORMAT",
+        about: "How it is logged: human, the only one so far",
+        default: Some("human"),
+        expected: "human, the only one so far",
+        ..key("log-format", |draft, texts| {
+            one(texts, |text| parse::word(text, LOG_FORMATS))
+                .map(|format| draft.log_format = format)
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "Configuration file (TOML) with the keys of this table",
+        expected: "a TOML file",
+        is_in_file: false,
+        ..key("config", |draft, texts| {
+            one(texts, |text| Ok(PathBuf::from(text))).map(|path| draft.file = Some(path))
+        })
+    },
+];
+
+/// One key and the texts given for it in one place.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) key: &'static Key,
+    pub(super) origin: Origin,
+    /// At least one; several only from lists and repeated flags.
+    pub(super) values: Vec<String>,
+}
+
+/// What the rows fill in, before it is known whether all of it fits together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) listen: Vec<ListenAddr>,
+    pub(super) seeds: Vec<Endpoint>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) client_name: String,
+    pub(super) workers: usize,
+    pub(super) clients_max: usize,
+    pub(super) failover_hold: Duration,
+    pub(super) probe_interval: Duration,
+    pub(super) log_level: LevelFilter,
+    pub(super) log_format: LogFormat,
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Key {
+    /// The variable of slotcar's own for it.
+    pub fn variable(&self) -> String {
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.name.to_uppercase().replace('-', "_")
+        )
+    }
+
+    /// What it sets: keys with the same target exclude each other.
+    pub fn target(&self) -> &'static str {
+        self.instead_of.unwrap_or(self.name)
+    }
+}
+
+/// Draws the table as Markdown, for the README.
+pub fn reference() -> String {
+    let mut out = String::from("| flag | variable | default | |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let flag = if key.is_flag {
+            format!("`--{} {}`", key.name, key.value)
+        } else {
+            "–".to_owned()
+        };
+        let app_name = key
+            .app_name
+            .map(|name| format!(", `{name}`"))
+            .unwrap_or_default();
+        let default = key
+            .default
+            .map(|default| format!("`{default}`"))
+            .unwrap_or_default();
+        let (variable, about) = (key.variable(), key.about);
+        out.push_str(&format!(
+            "| {flag} | `{variable}`{app_name} | {default} | {about} |\n"
+        ));
+    }
+    out
+}
+
+/// A row with everything as it mostly is.
+const fn key(name: &'static str, apply: fn(&mut Draft, &[String]) -> Result<(), Problem>) -> Key {
+    Key {
+        name,
+        value: "",
+        about: "",
+        default: None,
+        expected: "",
+        app_name: None,
+        is_flag: true,
+        is_in_file: true,
+        is_list: false,
+        instead_of: None,
+        apply,
+    }
+}
+
+/// Reads the only text of a key that is no list.
+fn one<T>(texts: &[String], read: impl Fn(&str) -> Result<T, Problem>) -> Result<T, Problem> {
+    match texts {
+        [text] => read(text),
+        _ => Err(format!("is given {} times", texts.len())),
+    }
+}
+
+impl Default for Draft {
+    /// Nothing set. The defaults of the table are applied on top, as if somebody had written them.
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            seeds: Vec::new(),
+            username: None,
+            password: None,
+            client_name: String::new(),
+            workers: 0,
+            clients_max: 0,
+            failover_hold: Duration::ZERO,
+            probe_interval: Duration::ZERO,
+            log_level: LevelFilter::OFF,
+            log_format: LogFormat::Human,
+            file: None,
+        }
+    }
+}
+
+pub(super) const VARIABLE_PREFIX: &str = "SLOTCAR_";
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+const LOG_LEVELS: &[(&str, LevelFilter)] = &[
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("human", LogFormat::Human)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_row_is_complete_and_its_default_is_valid() {
+        let mut names = HashSet::new();
+        for key in KEYS {
+            assert!(names.insert(key.name), "{} twice", key.name);
+            assert!(
+                !key.value.is_empty() && !key.about.is_empty(),
+                "{}",
+                key.name
+            );
+            assert!(!key.expected.is_empty(), "{}", key.name);
+            if let Some(default) = key.default {
+                let applied = (key.apply)(&mut Draft::default(), &[default.to_owned()]);
+                assert_eq!(applied, Ok(()), "{}", key.name);
+            }
+        }
+        assert!(KEYS.iter().all(|key| names.contains(key.target())));
+    }
+
+    #[test]
+    fn a_key_that_is_no_list_is_given_once() {
+        for key in KEYS.iter().filter(|key| !key.is_list) {
+            let twice = (key.apply)(&mut Draft::default(), &["1".to_owned(), "2".to_owned()]);
+            assert_eq!(twice, Err("is given 2 times".to_owned()), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Texts to values: numbers, durations, addresses, seeds. Knows no keys and no sources.
+//!
+//! Every function says what is wrong with the text; what was meant instead is the key's to say.
+
+use std::fmt::Display;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Secret;
+use super::mistake::shown;
+use crate::topology::Endpoint;
+
+/// What is wrong with a text.
+pub(super) type Problem = String;
+
+/// A whole number within `range`.
+pub(super) fn number<T: FromStr + PartialOrd>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, Problem> {
+    let number = text
+        .parse()
+        .map_err(|_| format!("{} is not such a number", shown(text)))?;
+    within(text, number, range)
+}
+
+/// A whole number with a unit: `500ms`, `15s`, `2m`. Zero needs none.
+pub(super) fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Problem> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let Ok(number) = number.parse::<u64>() else {
+        return Err(format!("{} is not a duration", shown(text)));
+    };
+    let time = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        "" if number == 0 => Duration::ZERO,
+        "" => return Err(format!("{} has no unit", shown(text))),
+        _ => return Err(format!("{} has a unit other than ms, s and m", shown(text))),
+    };
+    within(text, time, range)
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| format!("{} is none of them", shown(text)))
+}
+
+/// Anything with a `FromStr` of its own.
+pub(super) fn from_str<T: FromStr<Err: Display>>(text: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|problem| format!("{} {problem}", shown(text)))
+}
+
+/// A name as `CLIENT SETNAME` takes it: printable ASCII without spaces, at least one character.
+pub(super) fn name(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{} cannot be a name", shown(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// A user name as ACL takes it: no white space, at least one character.
+pub(super) fn username(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(format!("{} cannot be a user", shown(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// A secret; an empty one would be a slip.
+pub(super) fn secret(text: &str) -> Result<Secret, Problem> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    Ok(Secret::new(text.as_bytes()))
+}
+
+/// The secret in the file at `path`, without the line end at its end.
+pub(super) fn secret_file(path: &str) -> Result<Secret, Problem> {
+    let bytes = fs::read(path).map_err(|error| format!("cannot read {}: {error}", shown(path)))?;
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Err(format!("{} is empty", shown(path)));
+    }
+    Ok(Secret::new(bytes))
+}
+
+/// Seeds in any of the forms that apps use: a JSON array of `"host:port"` or `{"host", "port"}`, or a
+/// comma list. Without a port 6379 is meant. At least one.
+pub(super) fn seeds(text: &str) -> Result<Vec<Endpoint>, Problem> {
+    let text = text.trim();
+    let is_json = text
+        .strip_prefix('[')
+        .is_some_and(|rest| rest.trim_start().starts_with(['"', '{', ']']));
+    let seeds = if is_json {
+        json_seeds(text)?
+    } else {
+        let listed = text.split(',').map(str::trim);
+        listed
+            .filter(|seed| !seed.is_empty())
+            .map(endpoint)
+            .collect::<Result<Vec<_>, _>>()?
+    };
+    if seeds.is_empty() {
+        return Err("names no node".to_owned());
+    }
+    Ok(seeds)
+}
+
+/// `host:port`, `[v6]:port`, or without `:port`.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, Problem> {
+    if text.contains("://") {
+        return Err(format!("{} is a URL", shown(text)));
+    }
+    let (host, port) = split_port(text)?;
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
+    if host.is_empty() || !host.bytes().all(is_host) {
+        return Err(format!("{} is not a host and a port", shown(text)));
+    }
+    if host.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{} has no host", shown(text)));
+    }
+    let port = match port {
+        None => DEFAULT_PORT,
+        Some(port) => number(port, 1..=u16::MAX)
+            .map_err(|_| format!("{} has no port from 1 to 65535", shown(text)))?,
+    };
+    Ok(Endpoint {
+        host: host.into(),
+        port,
+    })
+}
+
+/// The host without brackets, and what stands behind the colon if there is one.
+fn split_port(text: &str) -> Result<(&str, Option<&str>), Problem> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest
+            .split_once(']')
+            .ok_or_else(|| format!("{} has no closing bracket", shown(text)))?;
+        return match rest.strip_prefix(':') {
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(format!("{} goes on behind its bracket", shown(text))),
+            port => Ok((host, port)),
+        };
+    }
+    match text.split_once(':') {
+        None => Ok((text, None)),
+        Some((_, port)) if port.contains(':') => Err(format!(
+            "{} needs its IPv6 address in [brackets]",
+            shown(text)
+        )),
+        Some((host, port)) => Ok((host, Some(port))),
+    }
+}
+
+fn json_seeds(text: &str) -> Result<Vec<Endpoint>, Problem> {
+    let listed: Vec<Value> =
+        serde_json::from_str(text).map_err(|error| format!("is not a JSON array: {error}"))?;
+    listed.iter().map(json_seed).collect()
+}
+
+fn json_seed(value: &Value) -> Result<Endpoint, Problem> {
+    if let Some(text) = value.as_str() {
+        return endpoint(text.trim());
+    }
+    let host = value.get("host").and_then(Value::as_str);
+    let text = match (host, value.get("port")) {
+        (Some(host), None) => Some(join(host, None)),
+        (Some(host), Some(Value::Number(port))) => Some(join(host, Some(&port.to_string()))),
+        (Some(host), Some(Value::String(port))) => Some(join(host, Some(port))),
+        _ => None,
+    };
+    let text =
+        text.ok_or("has an entry that is neither \"host:port\" nor {\"host\": …, \"port\": …}")?;
+    endpoint(&text)
+}
+
+/// Writes a host and perhaps a port as one text.
+pub(super) fn join(host: &str, port: Option<&str>) -> String {
+    let is_bare_v6 = host.contains(':') && !host.starts_with('[');
+    let host = if is_bare_v6 {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
+}
+
+fn within<T: PartialOrd>(text: &str, value: T, range: RangeInclusive<T>) -> Result<T, Problem> {
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("{} is out of range", shown(text)))
+    }
+}
+
+/// Where servers listen by default.
+const DEFAULT_PORT: u16 = 6379;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_understood_in_every_form_that_apps_use() {
+        for (text, expected) in [
+            ("a:1", "a:1"),
+            ("a:1, b:2,", "a:1 b:2"),
+            ("a", "a:6379"),
+            (
+                "[::1]:7000,[fe80::1%eth0]",
+                "[::1]:7000 [fe80::1%eth0]:6379",
+            ),
+            (r#"["a:1","b:2"]"#, "a:1 b:2"),
+            (
+                r#" [ { "host": "a", "port": 1 }, {"host":"b","port":"2"} ] "#,
+                "a:1 b:2",
+            ),
+            (
+                r#"[{"host":"::1","port":7},"[::2]:8",{"host":"c"}]"#,
+                "[::1]:7 [::2]:8 c:6379",
+            ),
+            (
+                "redis-node-1.redis.svc.cluster.local:6379",
+                "redis-node-1.redis.svc.cluster.local:6379",
+            ),
+        ] {
+            let seeds = seeds(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+            assert_eq!(seeds.join(" "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_seed_is_refused_and_said_why() {
+        for (text, problem) in [
+            ("", "names no node"),
+            ("[]", "names no node"),
+            (" , ", "names no node"),
+            ("a:0", "\"a:0\" has no port from 1 to 65535"),
+            ("a:65536", "\"a:65536\" has no port from 1 to 65535"),
+            ("a:", "\"a:\" has no port from 1 to 65535"),
+            (":6379", "\":6379\" is not a host and a port"),
+            ("6379", "\"6379\" has no host"),
+            (
+                "::1:6379",
+                "\"::1:6379\" needs its IPv6 address in [brackets]",
+            ),
+            ("[::1:6379", "\"[::1:6379\" has no closing bracket"),
+            ("a b:1", "\"a b:1\" is not a host and a port"),
+            ("[::1]6379", "\"[::1]6379\" goes on behind its bracket"),
+            (
+                "redis://u:pw@a:1",
+                "the value (not shown, it may hold a password) is a URL",
+            ),
+            (
+                "u:pw@a",
+                "the value (not shown, it may hold a password) has no port from 1 to 65535",
+            ),
+            (
+                r#"["a:1""#,
+                "is not a JSON array: EOF while parsing a list at line 1 column 6",
+            ),
+            (
+                r#"[{"port":1}]"#,
+                "has an entry that is neither \"host:port\" nor {\"host\": …, \"port\": …}",
+            ),
+        ] {
+            assert_eq!(seeds(text), Err(problem.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let any = Duration::ZERO..=Duration::from_secs(600);
+        for (text, expected) in [
+            ("15s", Ok(Duration::from_secs(15))),
+            ("500ms", Ok(Duration::from_millis(500))),
+            ("2m", Ok(Duration::from_secs(120))),
+            ("0", Ok(Duration::ZERO)),
+            ("15", Err("\"15\" has no unit")),
+            ("1h", Err("\"1h\" has a unit other than ms, s and m")),
+            ("1.5s", Err("\"1.5s\" has a unit other than ms, s and m")),
+            ("s", Err("\"s\" is not a duration")),
+            ("-1s", Err("\"-1s\" is not a duration")),
+            ("11m", Err("\"11m\" is out of range")),
+            (
+                "99999999999999999999s",
+                Err("\"99999999999999999999s\" is not a duration"),
+            ),
+            (
+                "18446744073709551615m",
+                Err("\"18446744073709551615m\" is out of range"),
+            ),
+        ] {
+            assert_eq!(
+                duration(text, any.clone()),
+                expected.map_err(str::to_owned),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,583 @@
+//! The configuration as an operator meets it: what wins, what every mistake is told as, and that no secret is shown.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Parser;
+use slotcar::config::{CommandLine, Config, Environment, Upstream, keys, resolve};
+
+const SECRET: &str = "hunter2-\u{e9}";
+
+/// One way to configure: flags, variables (`NAME=value`) and the text of a file. `{folder}` is a folder with `secret`
+/// and `empty` in it.
+#[derive(Default)]
+struct Setup<'a> {
+    flags: &'a str,
+    variables: &'a [&'a str],
+    file: &'a str,
+}
+
+impl Setup<'_> {
+    fn resolve(&self) -> Result<Config, String> {
+        let folder = Folder::new();
+        fs::write(folder.0.join("secret"), format!("{SECRET}\r\n")).unwrap();
+        fs::write(folder.0.join("empty"), "\n").unwrap();
+        let here = |text: &str| text.replace("{folder}", folder.0.to_str().unwrap());
+        let mut line = vec!["slotcar".to_owned()];
+        line.extend(here(self.flags).split_whitespace().map(str::to_owned));
+        if !self.file.is_empty() {
+            let path = folder.0.join("slotcar.toml");
+            fs::write(&path, here(self.file)).unwrap();
+            line.extend(["--config".to_owned(), path.to_str().unwrap().to_owned()]);
+        }
+        let line = CommandLine::try_parse_from(line).unwrap();
+        let variables = self.variables.iter().map(|variable| {
+            let (name, value) = variable.split_once('=').unwrap();
+            (name.to_owned(), here(value))
+        });
+        resolve(&line.flags, &Environment::from_iter(variables)).map_err(|error| {
+            error
+                .to_string()
+                .replace(folder.0.to_str().unwrap(), "{folder}")
+        })
+    }
+}
+
+/// A folder of its own for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("slotcar-config-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+fn seeds(config: &Config) -> String {
+    let Upstream::Cluster { seeds } = &config.upstream;
+    let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+    seeds.join(" ")
+}
+
+fn listeners(config: &Config) -> String {
+    let listeners = config
+        .listeners
+        .iter()
+        .map(|listener| listener.address.to_string());
+    listeners.collect::<Vec<_>>().join(" ")
+}
+
+fn password(config: &Config) -> Option<&[u8]> {
+    config
+        .credentials
+        .as_ref()
+        .map(|credentials| credentials.password.expose())
+}
+
+#[test]
+fn the_cluster_variables_of_an_app_work_without_any_flag() {
+    let config = Setup {
+        variables: &[
+            r#"REDIS_CLUSTER_NODES=["redis-node-1:6379","redis-node-2:6379","redis-node-3:6379"]"#,
+            "REDIS_PASSWORD=yourpassword",
+        ],
+        ..Setup::default()
+    }
+    .resolve()
+    .unwrap();
+    assert_eq!(
+        seeds(&config),
+        "redis-node-1:6379 redis-node-2:6379 redis-node-3:6379"
+    );
+    assert_eq!(password(&config), Some(&b"yourpassword"[..]));
+    assert_eq!(config.credentials.unwrap().username, None);
+}
+
+#[test]
+fn defaults_are_those_of_the_table() {
+    let config = Setup {
+        flags: "--cluster a",
+        ..Setup::default()
+    }
+    .resolve()
+    .unwrap();
+    assert_eq!(listeners(&config), "127.0.0.1:6379");
+    assert_eq!(seeds(&config), "a:6379");
+    assert!(config.credentials.is_none());
+    assert_eq!((config.workers, config.clients_max), (1, 10_000));
+    assert_eq!(config.failover_hold, Duration::from_secs(15));
+    assert_eq!(config.probe_interval, Some(Duration::from_millis(500)));
+    assert_eq!(config.client_name, "slotcar");
+    assert_eq!(config.log_level.to_string(), "info");
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file_over_the_names_of_apps() {
+    const FILE: &str = "cluster = 'file:3'\nworkers = 3\nfailover-hold = '3s'";
+    let cases = [
+        (
+            "--cluster flag:1 --workers 1",
+            "SLOTCAR_CLUSTER=own:2",
+            FILE,
+            "flag:1 1 3s",
+        ),
+        ("", "SLOTCAR_CLUSTER=own:2", FILE, "own:2 3 3s"),
+        ("", "SLOTCAR_WORKERS=2", FILE, "file:3 2 3s"),
+        ("", "SLOTCAR_FAILOVER_HOLD=", FILE, "file:3 3 3s"),
+        ("", "X=", "failover-hold = '0'", "app:4 1 0ns"),
+        ("", "X=", "", "app:4 1 15s"),
+    ];
+    for (flags, variable, file, expected) in cases {
+        let variables = &[variable, "REDIS_CLUSTER_NODES=app:4"];
+        let config = Setup {
+            flags,
+            variables,
+            file,
+        }
+        .resolve()
+        .unwrap();
+        let got = format!(
+            "{} {} {:?}",
+            seeds(&config),
+            config.workers,
+            config.failover_hold
+        );
+        assert_eq!(got, expected, "{flags} {variable} {file}");
+    }
+}
+
+#[test]
+fn the_file_takes_lists_numbers_and_tables() {
+    let config = Setup {
+        file: "# a comment\n\
+               listen = ['127.0.0.1:0', 'unix:/run/redis.sock']\n\
+               cluster = ['a:1', { host = '::1', port = 2 }, { host = 'b', port = '3' }, { host = 'c' }, 'a:1']\n\
+               username = 'app'\n\
+               password-file = '{folder}/secret'\n\
+               max-clients = 1_000\n\
+               probe-interval = '0'\n",
+        ..Setup::default()
+    }
+    .resolve()
+    .unwrap();
+    assert_eq!(listeners(&config), "127.0.0.1:0 unix:/run/redis.sock");
+    assert_eq!(seeds(&config), "a:1 [::1]:2 b:3 c:6379");
+    assert_eq!(password(&config), Some(SECRET.as_bytes()));
+    assert_eq!(config.credentials.unwrap().username.as_deref(), Some("app"));
+    assert_eq!(config.clients_max, 1000);
+    assert_eq!(config.probe_interval, None);
+}
+
+#[test]
+fn a_list_is_given_by_repeating_the_flag_or_by_commas() {
+    for (flags, variables) in [
+        (
+            "--cluster a:1 --cluster b:2 --listen 127.0.0.1:1 --listen [::1]:2",
+            &[][..],
+        ),
+        ("--cluster a:1,b:2 --listen 127.0.0.1:1,[::1]:2", &[]),
+        (
+            "",
+            &[
+                "SLOTCAR_CLUSTER=a:1,b:2",
+                "SLOTCAR_LISTEN=127.0.0.1:1,[::1]:2",
+            ],
+        ),
+    ] {
+        let config = Setup {
+            flags,
+            variables,
+            file: "",
+        }
+        .resolve()
+        .unwrap();
+        assert_eq!(seeds(&config), "a:1 b:2");
+        assert_eq!(listeners(&config), "127.0.0.1:1 [::1]:2");
+    }
+}
+
+#[test]
+fn a_password_comes_from_the_place_that_wins() {
+    for (flags, variables, file, expected) in [
+        (
+            "",
+            &["SLOTCAR_PASSWORD=own", "REDIS_PASSWORD=app"][..],
+            "password = 'file'",
+            "own",
+        ),
+        ("", &["REDIS_PASSWORD=app"], "password = 'file'", "file"),
+        (
+            "",
+            &["REDIS_PASSWORD=app"],
+            "password-file = '{folder}/secret'",
+            SECRET,
+        ),
+        (
+            "--password-file {folder}/secret",
+            &["SLOTCAR_PASSWORD=own"],
+            "",
+            SECRET,
+        ),
+        (
+            "",
+            &["SLOTCAR_PASSWORD=own"],
+            "password-file = '/nowhere'",
+            "own",
+        ),
+    ] {
+        let flags = &format!("--cluster a:1 {flags}");
+        let config = Setup {
+            flags,
+            variables,
+            file,
+        }
+        .resolve()
+        .unwrap();
+        assert_eq!(password(&config), Some(expected.as_bytes()));
+    }
+}
+
+const PLACES: &str = "--cluster, SLOTCAR_CLUSTER, cluster in the file, or REDIS_CLUSTER_NODES";
+const SEEDS: &str =
+    "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}";
+const ADDRESS: &str =
+    "an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock";
+
+/// What is wrong beside a valid cluster, and how it is told.
+fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
+    let flag = |flags| Setup {
+        flags,
+        ..Setup::default()
+    };
+    let variable = |variables| Setup {
+        variables,
+        ..Setup::default()
+    };
+    let file = |file| Setup {
+        file,
+        ..Setup::default()
+    };
+    vec![
+        (
+            flag("--listen localhost:6379"),
+            format!("listen (flag --listen): \"localhost:6379\" is not an IP address with a port; expected {ADDRESS}"),
+        ),
+        (flag("--listen unix:"), format!("listen (flag --listen): \"unix:\" names no path; expected {ADDRESS}")),
+        (
+            flag("--workers 0"),
+            "workers (flag --workers): \"0\" is out of range; expected a whole number from 1 to 64".into(),
+        ),
+        (
+            variable(&["SLOTCAR_WORKERS=many"]),
+            "workers (environment SLOTCAR_WORKERS): \"many\" is not such a number; expected a whole number from 1 to 64"
+                .into(),
+        ),
+        (
+            flag("--workers 1 --workers 2"),
+            "workers (flag --workers): is given 2 times; expected a whole number from 1 to 64".into(),
+        ),
+        (
+            file("# one\n\nworkers = true"),
+            "workers ({folder}/slotcar.toml:3): has a value of a wrong type (boolean); \
+             expected a whole number from 1 to 64"
+                .into(),
+        ),
+        (
+            file("workers = [1]"),
+            "workers ({folder}/slotcar.toml:1): has a value of a wrong type (array); \
+             expected a whole number from 1 to 64"
+                .into(),
+        ),
+        (
+            file("failover-hold = 15"),
+            "failover-hold ({folder}/slotcar.toml:1): \"15\" has no unit; \
+             expected a duration such as 15s or 500ms, up to 10m"
+                .into(),
+        ),
+        (
+            variable(&["SLOTCAR_PROBE_INTERVAL=1h"]),
+            "probe-interval (environment SLOTCAR_PROBE_INTERVAL): \"1h\" has a unit other than ms, s and m; \
+             expected a duration such as 500ms or 2s, up to 10m, or 0"
+                .into(),
+        ),
+        (
+            flag("--max-clients=-1"),
+            "max-clients (flag --max-clients): \"-1\" is not such a number; expected a whole number from 1 to 1000000"
+                .into(),
+        ),
+        (
+            variable(&["SLOTCAR_CLIENT_NAME=two words"]),
+            "client-name (environment SLOTCAR_CLIENT_NAME): \"two words\" cannot be a name; \
+             expected printable ASCII without spaces"
+                .into(),
+        ),
+        (
+            flag("--log-level loud"),
+            "log-level (flag --log-level): \"loud\" is none of them; expected error, warn, info, debug or trace".into(),
+        ),
+        (
+            flag("--log-format json"),
+            "log-format (flag --log-format): \"json\" is none of them; expected human, the only one so far".into(),
+        ),
+        (
+            variable(&["REDIS_USERNAME=app"]),
+            "username (environment REDIS_USERNAME): has no password beside it; expected one, or a password-file".into(),
+        ),
+        (
+            variable(&["SLOTCAR_PASSWORD=hunter2", "SLOTCAR_PASSWORD_FILE={folder}/secret"]),
+            "password (environment SLOTCAR_PASSWORD): is given beside password-file \
+             (environment SLOTCAR_PASSWORD_FILE); expected one of them"
+                .into(),
+        ),
+        (
+            flag("--password-file {folder}/missing"),
+            "password-file (flag --password-file): cannot read \"{folder}/missing\": \
+             No such file or directory (os error 2); expected a file that holds the password"
+                .into(),
+        ),
+        (
+            flag("--password-file {folder}/empty"),
+            "password-file (flag --password-file): \"{folder}/empty\" is empty; \
+             expected a file that holds the password"
+                .into(),
+        ),
+        (file("password = ''"), "password ({folder}/slotcar.toml:1): is empty; expected a password".into()),
+        (
+            file("password = ['hunter2']"),
+            "password ({folder}/slotcar.toml:1): has a value of a wrong type (array); expected a password".into(),
+        ),
+        (
+            flag("--config {folder}/missing.toml"),
+            "config (flag --config): cannot read {folder}/missing.toml: No such file or directory (os error 2); \
+             expected a TOML file"
+                .into(),
+        ),
+        (
+            file("password = hunter2"),
+            "syntax ({folder}/slotcar.toml:1): string values must be quoted, expected literal string; expected TOML"
+                .into(),
+        ),
+        (file("listn = '127.0.0.1:1'"), "listn ({folder}/slotcar.toml:1): there is no such key; expected listen".into()),
+        (
+            file("[timeouts]\nread = 3"),
+            "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, username, \
+             password, password-file, client-name, workers, max-clients, failover-hold, probe-interval, log-level, \
+             log-format"
+                .into(),
+        ),
+        (
+            variable(&["SLOTCAR_WORKER=3", "SLOTCAR_SERVICE_HOST=10.0.0.1", "SLOTCAR_PORT=tcp://10.0.0.1:6379"]),
+            "SLOTCAR_WORKER: there is no such variable; expected SLOTCAR_WORKERS".into(),
+        ),
+    ]
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_what_was_meant() {
+    for (mut setup, expected) in mistakes_beside_a_cluster() {
+        let variables = [setup.variables, &["REDIS_CLUSTER_NODES=a:1"]].concat();
+        setup.variables = &variables;
+        let error = setup.resolve().unwrap_err();
+        assert_eq!(
+            error,
+            format!("the configuration has a mistake:\n  {expected}")
+        );
+    }
+}
+
+#[test]
+fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
+    let cases: &[(&str, &[&str], String)] = &[
+        (
+            "",
+            &[],
+            format!(
+                "cluster: is not set, nor is any other upstream; looked for {PLACES}; \
+                 then for REDIS_SENTINEL_HOSTS, REDIS_URL, REDIS_HOST"
+            ),
+        ),
+        (
+            "",
+            &[
+                r#"REDIS_SENTINEL_HOSTS=[{"host":"sentinel-1","port":26379},{"host":"sentinel-2","port":26379}]"#,
+                "REDIS_MASTER_NAME=mymaster",
+                "REDIS_PASSWORD=yourpassword",
+            ],
+            format!(
+                "cluster (environment REDIS_SENTINEL_HOSTS): is not set, and this names Sentinels, \
+                 but this version serves clusters only; expected {PLACES}"
+            ),
+        ),
+        (
+            "",
+            &[
+                "REDIS_URL=redis://:hunter2@localhost:6379",
+                "REDIS_HOST=localhost",
+            ],
+            format!(
+                "cluster (environment REDIS_URL): is not set, and this names one server, \
+                 but this version serves clusters only; expected {PLACES}"
+            ),
+        ),
+        (
+            "",
+            &["REDIS_HOST=localhost", "REDIS_CLUSTER_NODES="],
+            format!(
+                "cluster (environment REDIS_HOST): is not set, and this names one server, \
+                 but this version serves clusters only; expected {PLACES}"
+            ),
+        ),
+        (
+            "--cluster redis://u:hunter2@a:1",
+            &[],
+            format!(
+                "cluster (flag --cluster): the value (not shown, it may hold a password) is a URL; expected {SEEDS}"
+            ),
+        ),
+        (
+            "",
+            &[r#"REDIS_CLUSTER_NODES=["a:1""#],
+            format!(
+                "cluster (environment REDIS_CLUSTER_NODES): is not a JSON array: \
+                 EOF while parsing a list at line 1 column 6; expected {SEEDS}"
+            ),
+        ),
+        (
+            "--cluster a:70000",
+            &[],
+            format!(
+                "cluster (flag --cluster): \"a:70000\" has no port from 1 to 65535; expected {SEEDS}"
+            ),
+        ),
+    ];
+    for (flags, variables, expected) in cases {
+        let error = Setup {
+            flags,
+            variables,
+            file: "",
+        }
+        .resolve()
+        .unwrap_err();
+        assert_eq!(
+            error,
+            format!("the configuration has a mistake:\n  {expected}")
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let error = Setup {
+        flags: "--workers 0",
+        variables: &[
+            "SLOTCAR_LISTN=x",
+            "SLOTCAR_LOG_LEVEL=loud",
+            "REDIS_CLUSTER_NODES=:1",
+        ],
+        file: "failover-hold = '15'\nlistn = 3\n",
+    }
+    .resolve()
+    .unwrap_err();
+    let expected = format!(
+        "the configuration has 6 mistakes:\n  \
+         SLOTCAR_LISTN: there is no such variable; expected SLOTCAR_LISTEN\n  \
+         listn ({{folder}}/slotcar.toml:2): there is no such key; expected listen\n  \
+         cluster (environment REDIS_CLUSTER_NODES): \":1\" is not a host and a port; expected {SEEDS}\n  \
+         workers (flag --workers): \"0\" is out of range; expected a whole number from 1 to 64\n  \
+         failover-hold ({{folder}}/slotcar.toml:1): \"15\" has no unit; \
+         expected a duration such as 15s or 500ms, up to 10m\n  \
+         log-level (environment SLOTCAR_LOG_LEVEL): \"loud\" is none of them; \
+         expected error, warn, info, debug or trace"
+    );
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let variables: &[&str] = &["SLOTCAR_PASSWORD=hunter2", "SLOTCAR_CLUSTER=a:1"];
+    let config = Setup {
+        variables,
+        ..Setup::default()
+    }
+    .resolve()
+    .unwrap();
+    let debug = format!("{config:?} {config:#?}");
+    assert!(
+        debug.contains("(secret)") && !debug.contains("hunter2"),
+        "{debug}"
+    );
+
+    for file in [
+        "password = hunter2",
+        "password = 'hunter2",
+        "password = \"hunter2\\q\"",
+        "password = { hunter2 = 1 }",
+        "password = [\"hunter2\"]",
+        "password 'hunter2'",
+        "password = 'hunter2' 'hunter2'",
+        "cluster = 'redis://:hunter2@a:1'",
+        "cluster = [{ host = 'u:hunter2@a', port = 1 }]",
+    ] {
+        let error = Setup {
+            file,
+            ..Setup::default()
+        }
+        .resolve()
+        .unwrap_err();
+        assert!(!error.contains("hunter2"), "{file}: {error}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_ends_the_program_with_2_and_the_reason() {
+    for (arguments, expected) in [
+        (
+            &["--workers", "0", "--cluster", "a:1"][..],
+            "workers (flag --workers)",
+        ),
+        (
+            &["--password", "hunter2"],
+            "unexpected argument '--password' found",
+        ),
+        (&[], "REDIS_CLUSTER_NODES"),
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_slotcar"));
+        let output = program.args(arguments).env_clear().output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains(expected) && !said.contains("hunter2"),
+            "{said}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_readme_shows_the_table_of_keys() {
+    let readme = include_str!("../README.md");
+    let reference = keys::reference();
+    assert!(
+        readme.contains(&reference),
+        "put this into README.md:\n{reference}"
+    );
+}
