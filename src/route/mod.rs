@@ -1,1 +1,12 @@
-//! where a request goes, and what happens when that fails
+//! Where a request goes, and what happens when that fails. Pure.
+//!
+//! [`plan`] reads a request and its command row and says who gets it; [`split`] cuts a request whose keys lie in
+//! several slots; [`scan`] walks the whole keyspace for `SCAN`; [`verdict`] judges faults; [`hold`] keeps parts that
+//! cannot go anywhere yet. Nothing here knows a socket, a session's state or who owns a slot now.
+
+pub mod hold;
+pub mod part;
+pub mod plan;
+pub mod scan;
+pub mod split;
+pub mod verdict;

@@ -1,0 +1,91 @@
+//! The piece of a request that one node gets, and the ids that say whose it is.
+
+use crate::clock::Now;
+use crate::command::Row;
+use crate::resp::Proto;
+use crate::topology::Slot;
+
+/// A node as one worker knows it: an index that stays the same for an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// One client connection of a worker. The generation tells a later session in the same place from an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// Who gets an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub session: SessionId,
+    /// Which seat of the session, counted from its first request (wrapping).
+    pub seat: u32,
+    /// Which part of the seat's request.
+    pub part: u16,
+}
+
+/// Where a part wants to go, wherever that is served now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The primary of this slot.
+    Slot(Slot),
+    /// This node and no other.
+    Node(NodeId),
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A seat waits for it.
+    Answer(Ticket),
+    /// Nobody waits for it: `ASKING` before a redirected part.
+    Swallow,
+}
+
+/// The piece of a request that one node gets, without its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    pub purpose: Purpose,
+    pub target: Target,
+    pub row: &'static Row,
+    /// The protocol of its answer, and so of its link.
+    pub proto: Proto,
+    /// Its place among all parts of the worker, from 1; 0 before it has been placed. Lanes are in this order.
+    pub seq: u64,
+    /// When it was first held or resent. None: it goes its first way.
+    pub troubled_since: Option<Now>,
+    /// How often it has been redirected.
+    pub redirects: u16,
+    /// How often it had to pause, or was lost with its link.
+    pub refusals: u8,
+    /// Sent with `ASKING` to a node that imports the slot.
+    pub asking: bool,
+    /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
+    pub misplaced: bool,
+}
+
+impl Part {
+    pub fn new(ticket: Ticket, target: Target, row: &'static Row, proto: Proto) -> Self {
+        Self {
+            purpose: Purpose::Answer(ticket),
+            target,
+            row,
+            proto,
+            seq: 0,
+            troubled_since: None,
+            redirects: 0,
+            refusals: 0,
+            asking: false,
+            misplaced: false,
+        }
+    }
+}
+
+/// One connection of a worker to a node. The generation tells a later link in the same place from an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkId {
+    pub index: u32,
+    pub generation: u32,
+}
