@@ -1,0 +1,305 @@
+//! Every error text that a client can see, one constant or one small function each.
+//!
+//! Texts stand without the leading `-` and without line end; [`crate::resp::write::error`] adds both. Where a server has
+//! a text it is spelled as the server spells it: client libraries match on the first word and some on more.
+//! What slotcar alone can say names itself, and starts with a code that no library mistakes for something else.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+// ── who may speak ───────────────────────────────────────────────────────────────────────────────────────────────
+
+pub const NO_AUTH: &str = "NOAUTH Authentication required.";
+pub const NO_AUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+    <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+pub const WRONG_PASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+pub const NO_PASSWORD_SET: &str = "ERR AUTH <password> called without any password configured for the default user. \
+    Are you sure your configuration is correct?";
+pub const MAX_CLIENTS: &str = "ERR max number of clients reached";
+pub const NO_PROTO: &str = "NOPROTO unsupported protocol version";
+
+// ── what was said ───────────────────────────────────────────────────────────────────────────────────────────────
+
+pub const SYNTAX: &str = "ERR syntax error";
+pub const INVALID_CURSOR: &str = "ERR invalid cursor";
+pub const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+pub const PROTO_NOT_AN_INTEGER: &str = "ERR Protocol version is not an integer or out of range";
+pub const DB_OUT_OF_RANGE: &str = "ERR DB index is out of range";
+pub const DB_NO_INT: &str =
+    "ERR value is out of range, value must between -2147483648 and 2147483647";
+pub const NOT_IMPORTING: &str = "ERR Server is not in import mode";
+pub const CLIENT_NAME: &str =
+    "ERR Client names cannot contain spaces, newlines or special characters.";
+pub const CLIENT_ID: &str = "ERR Invalid client ID";
+pub const CLIENT_ID_NOT_POSITIVE: &str = "ERR client-id should be greater than 0";
+pub const NO_SUCH_CLIENT: &str = "ERR No such client";
+pub const MAX_AGE_NOT_AN_INTEGER: &str = "ERR maxage is not an integer or out of range";
+pub const MAX_AGE_NOT_POSITIVE: &str = "ERR maxage should be greater than 0";
+pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out of range";
+pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
+pub const TIMEOUT_OUT_OF_RANGE: &str = "ERR timeout is out of range";
+pub const PAUSE_MODE: &str = "ERR CLIENT PAUSE mode must be WRITE or ALL";
+pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+
+/// Where a subcommand takes fewer arguments than its arity in the table allows.
+pub fn unknown_subcommand_or_arity(parent: &str, name: &[u8]) -> Vec<u8> {
+    let after = format!("'. Try {} HELP.", parent.to_uppercase());
+    quoting(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        name,
+        &after,
+    )
+}
+
+/// `command` is the full name as the server spells it: `get`, `client|kill`.
+pub fn wrong_arity(command: &str) -> String {
+    format!("ERR wrong number of arguments for '{command}' command")
+}
+
+pub fn hello_option(option: &[u8]) -> Vec<u8> {
+    quoting("ERR Syntax error in HELLO option '", option, "'")
+}
+
+pub fn client_type(name: &[u8]) -> Vec<u8> {
+    quoting("ERR Unknown client type '", name, "'")
+}
+
+pub fn client_user(name: &[u8]) -> Vec<u8> {
+    quoting("ERR No such user '", name, "'")
+}
+
+pub fn client_info_option(name: &[u8]) -> Vec<u8> {
+    quoting("ERR Unrecognized option '", name, "'")
+}
+
+/// `attribute` is `lib-name` or `lib-ver`, as the client spelled it.
+pub fn client_info_value(attribute: &[u8]) -> Vec<u8> {
+    quoting(
+        "ERR ",
+        attribute,
+        " cannot contain spaces, newlines or special characters.",
+    )
+}
+
+// ── what one server behind slotcar does not do ──────────────────────────────────────────────────────────────────
+
+pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
+
+/// Keys of one request in two slots, and no way to split it. `a` and `b` are the first keys that disagree.
+pub fn cross_slot(a: &[u8], a_slot: u16, b: &[u8], b_slot: u16) -> String {
+    let (a, b) = (shown(a), shown(b));
+    format!(
+        "CROSSSLOT Keys in request don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot})"
+    )
+}
+
+/// A command that lives on a connection of its own. `command` is its full name as the table spells it.
+pub fn not_served_yet(command: &str) -> String {
+    format!("ERR slotcar does not serve '{command}' yet: it needs a connection of its own")
+}
+
+/// A command that would break what others share behind slotcar.
+pub fn refused(command: &str) -> String {
+    format!("ERR slotcar does not pass '{command}' on: ask the node itself")
+}
+
+// ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A write was sent and its answer never came.
+pub fn unknown_outcome(node: impl Display) -> String {
+    format!(
+        "ERR slotcar: the connection to {node} was lost after the request was sent: its outcome is unknown, it may or may not have been executed"
+    )
+}
+
+/// No primary came forward while the request was held. `last_node` served the slot when it was last served.
+pub fn hold_ran_out(slot: u16, last_node: Option<impl Display>, held: Duration) -> String {
+    let secs = held.as_secs_f64();
+    match last_node {
+        Some(node) => format!(
+            "CLUSTERDOWN slotcar: no primary for slot {slot} (shard of {node}) for {secs:.1} s"
+        ),
+        None => format!("CLUSTERDOWN slotcar: no primary for slot {slot} for {secs:.1} s"),
+    }
+}
+
+/// A request for this very node could not be delivered.
+pub fn node_unreachable(node: impl Display, held: Duration) -> String {
+    format!(
+        "ERR slotcar: {node} could not be reached for {:.1} s",
+        held.as_secs_f64()
+    )
+}
+
+/// Too much is held already for a shard without a primary.
+pub fn hold_is_full(slot: u16) -> String {
+    format!(
+        "CLUSTERDOWN slotcar: no primary for slot {slot}, and no room to hold more requests for it"
+    )
+}
+
+/// Nobody answered the question who serves what. `why` is the last fault met, on one line.
+pub fn no_topology_yet(why: &str) -> String {
+    format!(
+        "LOADING slotcar has not reached the cluster yet: {}",
+        one_line(why, FAULT_SHOWS_MAX)
+    )
+}
+
+pub fn too_many_redirections(slot: u16, count: u32) -> String {
+    format!("CLUSTERDOWN slotcar: gave up on slot {slot} after {count} redirections")
+}
+
+/// A part's reply has another shape than its command promises.
+pub const UNEXPECTED_REPLY: &str =
+    "ERR slotcar: a node's reply to a part of this request makes no sense";
+
+/// Replies that wait for this client exceed what is kept for one.
+pub fn output_limit(bytes_max: usize) -> String {
+    format!("ERR slotcar: closing, the replies waiting for this client exceed {bytes_max} bytes")
+}
+
+// ── how bytes are shown ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// How much of a client's word is repeated; the servers have no such limit in these texts.
+const WORD_SHOWS_MAX: usize = 1024;
+/// How many bytes of a key slotcar repeats in an error.
+const KEY_SHOWS_MAX: usize = 48;
+/// How many characters of a fault slotcar repeats in an error.
+const FAULT_SHOWS_MAX: usize = 200;
+
+/// A client's word between two texts, as the servers print it: ended by a NUL, line ends turned into spaces.
+fn quoting(before: &str, word: &[u8], after: &str) -> Vec<u8> {
+    let word = word.split(|&byte| byte == 0).next().unwrap_or_default();
+    let word = word.get(..WORD_SHOWS_MAX).unwrap_or(word);
+    let word = word.iter().map(|&byte| {
+        if matches!(byte, b'\r' | b'\n') {
+            b' '
+        } else {
+            byte
+        }
+    });
+    let mut text = before.as_bytes().to_vec();
+    text.extend(word);
+    text.extend_from_slice(after.as_bytes());
+    text
+}
+
+/// A key for people: what is not printable escaped, the middle of a long one left out.
+fn shown(key: &[u8]) -> String {
+    let half = KEY_SHOWS_MAX / 2;
+    if key.len() <= KEY_SHOWS_MAX {
+        return key.escape_ascii().to_string();
+    }
+    let head = key.get(..half).unwrap_or_default();
+    let tail = key
+        .get(key.len().saturating_sub(half)..)
+        .unwrap_or_default();
+    format!("{}...{}", head.escape_ascii(), tail.escape_ascii())
+}
+
+/// At most `max` characters, control characters turned into spaces.
+fn one_line(text: &str, max: usize) -> String {
+    text.chars()
+        .take(max)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every text of this file, with arguments that try to break the line.
+    fn all() -> Vec<Vec<u8>> {
+        let evil: &[u8] = b"a\r\n-ERR b\0\xff\x01";
+        let long = [b'k'; 5000];
+        let fixed = [
+            NO_AUTH,
+            NO_AUTH_HELLO,
+            WRONG_PASS,
+            NO_PASSWORD_SET,
+            MAX_CLIENTS,
+            NO_PROTO,
+            SYNTAX,
+            NOT_AN_INTEGER,
+            PROTO_NOT_AN_INTEGER,
+            DB_OUT_OF_RANGE,
+            DB_NO_INT,
+            NOT_IMPORTING,
+            CLIENT_NAME,
+            CLIENT_ID,
+            CLIENT_ID_NOT_POSITIVE,
+            NO_SUCH_CLIENT,
+            MAX_AGE_NOT_AN_INTEGER,
+            MAX_AGE_NOT_POSITIVE,
+            TIMEOUT_NOT_AN_INTEGER,
+            TIMEOUT_NEGATIVE,
+            TIMEOUT_OUT_OF_RANGE,
+            PAUSE_MODE,
+            UNBLOCK_REASON,
+            CLUSTER_DISABLED,
+            UNEXPECTED_REPLY,
+        ];
+        let composed = [
+            wrong_arity("client|kill"),
+            not_served_yet("multi"),
+            refused("shutdown"),
+            unknown_outcome("127.0.0.1:7000"),
+            hold_ran_out(123, Some("127.0.0.1:7000"), Duration::from_millis(15_040)),
+            hold_ran_out(123, None::<&str>, Duration::from_secs(1)),
+            hold_is_full(1),
+            too_many_redirections(1, 5),
+            output_limit(1024),
+            cross_slot(evil, 1, &long, 2),
+            no_topology_yet(&String::from_utf8_lossy(evil)),
+            no_topology_yet(&String::from_utf8_lossy(&long)),
+        ];
+        let quoting = [evil, &long].into_iter().flat_map(|word| {
+            let client = unknown_subcommand_or_arity("client", word);
+            [
+                client,
+                hello_option(word),
+                client_type(word),
+                client_user(word),
+                client_info_option(word),
+                client_info_value(b"lib-name"),
+            ]
+        });
+        let fixed = fixed.into_iter().map(|text| text.as_bytes().to_vec());
+        fixed
+            .chain(composed.map(String::into_bytes))
+            .chain(quoting)
+            .collect()
+    }
+
+    #[test]
+    fn every_text_is_one_short_line_that_starts_with_an_upper_case_code() {
+        for text in all() {
+            let shown = text.escape_ascii();
+            let code = text.split(|&byte| byte == b' ').next().unwrap();
+            assert!(
+                code.len() >= 3 && code.iter().all(u8::is_ascii_uppercase),
+                "{shown}"
+            );
+            assert!(!text.iter().any(|byte| b"\r\n\0".contains(byte)), "{shown}");
+            assert!(text.len() < 1200, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_crossslot_error_names_keys_and_slots() {
+        assert_eq!(
+            cross_slot(b"a", 15495, b"b\xff", 3300),
+            "CROSSSLOT Keys in request don't hash to the same slot: 'a' (slot 15495) and 'b\\xff' (slot 3300)"
+        );
+    }
+
+    #[test]
+    fn a_hold_that_ran_out_names_the_shard_and_the_time() {
+        assert_eq!(
+            hold_ran_out(123, Some("10.0.0.1:7000"), Duration::from_millis(15_040)),
+            "CLUSTERDOWN slotcar: no primary for slot 123 (shard of 10.0.0.1:7000) for 15.0 s"
+        );
+    }
+}
