@@ -1,1 +1,7 @@
-//! one client: its session, its replies, what is answered here
+//! One client: its session, the seats of its replies, and what slotcar answers itself. Pure.
+//!
+//! Knows nothing of links and nodes; [`crate::worker::hub`] brings the two sides together.
+
+pub mod local;
+pub mod replies;
+pub mod session;

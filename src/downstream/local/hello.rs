@@ -1,0 +1,138 @@
+//! `HELLO` and `AUTH`: who speaks, and which protocol.
+
+use crate::reply::errors;
+use crate::resp::Proto;
+use crate::resp::reply::parse_i64;
+use crate::resp::request::Request;
+use crate::resp::write;
+
+use super::client::is_printable;
+use super::{After, Face, Identity, is};
+
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Nothing changes unless everything is right.
+pub(super) fn hello(
+    request: Request<'_>,
+    me: &mut Identity,
+    face: &Face,
+    out: &mut Vec<u8>,
+) -> After {
+    let before = me.proto;
+    if let Err(error) = try_hello(request, me, face) {
+        write::error(out, error);
+        return After::Reply;
+    }
+    greet(me, face, out);
+    if me.proto == before {
+        After::Reply
+    } else {
+        After::Switch(me.proto)
+    }
+}
+
+/// `AUTH [username] password`
+pub(super) fn auth(
+    request: Request<'_>,
+    me: &mut Identity,
+    face: &Face,
+    out: &mut Vec<u8>,
+) -> After {
+    let refused = match (request.get(1), request.get(2)) {
+        _ if request.len() > 3 => Some(errors::SYNTAX),
+        (Some(_), None) if face.required_password.is_none() => Some(errors::NO_PASSWORD_SET),
+        (Some(password), None) => wrong_pass(b"default", password, face),
+        (Some(user), Some(password)) => wrong_pass(user, password, face),
+        (None, _) => Some(errors::SYNTAX),
+    };
+    match refused {
+        Some(error) => write::error(out, error),
+        None => {
+            me.authenticated = true;
+            write::ok(out);
+        }
+    }
+    After::Reply
+}
+
+fn try_hello(request: Request<'_>, me: &mut Identity, face: &Face) -> Result<(), Vec<u8>> {
+    let proto = match request.get(1) {
+        None => me.proto,
+        Some(version) => match parse_i64(version) {
+            Some(2) => Proto::Resp2,
+            Some(3) => Proto::Resp3,
+            Some(_) => return Err(errors::NO_PROTO.into()),
+            None => return Err(errors::PROTO_NOT_AN_INTEGER.into()),
+        },
+    };
+    let mut name = None;
+    let mut credentials = None;
+    let mut at = 2;
+    while let Some(option) = request.get(at) {
+        match (request.get(at + 1), request.get(at + 2)) {
+            (Some(user), Some(password)) if is(option, "AUTH") => {
+                credentials = Some((user, password));
+                at += 3;
+            }
+            (Some(new), _) if is(option, "SETNAME") => {
+                if !is_printable(new) {
+                    return Err(errors::CLIENT_NAME.into());
+                }
+                name = Some(new);
+                at += 2;
+            }
+            _ => return Err(errors::hello_option(option)),
+        }
+    }
+    if let Some((user, password)) = credentials {
+        if let Some(error) = wrong_pass(user, password, face) {
+            return Err(error.into());
+        }
+        me.authenticated = true;
+    }
+    if !me.authenticated {
+        return Err(errors::NO_AUTH_HELLO.into());
+    }
+    if let Some(name) = name {
+        me.set_name(name);
+    }
+    me.proto = proto;
+    Ok(())
+}
+
+fn greet(me: &Identity, face: &Face, out: &mut Vec<u8>) {
+    write::map(out, me.proto, 7);
+    write::bulk(out, "server");
+    write::bulk(out, &face.server);
+    write::bulk(out, "version");
+    write::bulk(out, &face.version);
+    write::bulk(out, "proto");
+    write::integer(
+        out,
+        match me.proto {
+            Proto::Resp2 => 2,
+            Proto::Resp3 => 3,
+        },
+    );
+    write::bulk(out, "id");
+    write::integer(out, i64::try_from(me.id).unwrap_or(i64::MAX));
+    write::bulk(out, "mode");
+    write::bulk(out, "standalone");
+    write::bulk(out, "role");
+    write::bulk(out, "master");
+    write::bulk(out, "modules");
+    write::array(out, 0);
+}
+
+/// Without a required password any will do, as for the servers' `nopass` user.
+fn wrong_pass(user: &[u8], password: &[u8], face: &Face) -> Option<&'static str> {
+    let right = match &face.required_password {
+        None => true,
+        Some(required) => is_same_secret(password, required),
+    };
+    (user != b"default" || !right).then_some(errors::WRONG_PASS)
+}
+
+/// Takes as long for a wrong first byte as for a wrong last one.
+fn is_same_secret(a: &[u8], b: &[u8]) -> bool {
+    let difference = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
+    a.len() == b.len() && difference == 0
+}

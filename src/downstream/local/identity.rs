@@ -1,0 +1,130 @@
+//! Who a session is: what `HELLO`, `AUTH` and `CLIENT` set and show. Idle sessions are many, so it is small.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::resp::Proto;
+
+/// One session as clients may see it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `> 0`, never used twice in a process.
+    pub id: u64,
+    pub peer: Address,
+    pub local: Address,
+    pub created: Now,
+    /// When the last request came.
+    pub last_active: Now,
+    /// Its full name as the command table spells it: `client|list`.
+    pub last_command: Option<&'static str>,
+    pub db: u32,
+    pub proto: Proto,
+    pub authenticated: bool,
+    pub reply: ReplyMode,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    names: Option<Box<Names>>,
+}
+
+/// One end of a client's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp(SocketAddr),
+    /// The path of the socket.
+    Unix(Arc<str>),
+}
+
+/// What `CLIENT REPLY` asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// No reply to the next request.
+    SkipNext,
+}
+
+/// What most sessions leave empty.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    name: Box<[u8]>,
+    lib_name: Box<[u8]>,
+    lib_ver: Box<[u8]>,
+}
+
+impl Identity {
+    pub fn new(id: u64, peer: Address, local: Address, authenticated: bool, now: Now) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            created: now,
+            last_active: now,
+            last_command: None,
+            db: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            reply: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            names: None,
+        }
+    }
+
+    /// To be called at each request before anything else: the reply mode moves on.
+    /// False if the client wants no reply to this request.
+    pub fn take_reply_wish(&mut self) -> bool {
+        match self.reply {
+            ReplyMode::On => true,
+            ReplyMode::Off => false,
+            ReplyMode::SkipNext => {
+                self.reply = ReplyMode::On;
+                false
+            }
+        }
+    }
+
+    pub fn name(&self) -> &[u8] {
+        self.names.as_ref().map_or(&[], |names| &names.name)
+    }
+
+    pub fn lib_name(&self) -> &[u8] {
+        self.names.as_ref().map_or(&[], |names| &names.lib_name)
+    }
+
+    pub fn lib_ver(&self) -> &[u8] {
+        self.names.as_ref().map_or(&[], |names| &names.lib_ver)
+    }
+
+    /// The only user there is so far.
+    pub fn user(&self) -> &'static str {
+        "default"
+    }
+
+    /// Empty: no name.
+    pub(super) fn set_name(&mut self, name: &[u8]) {
+        if !name.is_empty() || self.names.is_some() {
+            self.names.get_or_insert_default().name = name.into();
+        }
+    }
+
+    pub(super) fn set_lib_name(&mut self, name: &[u8]) {
+        self.names.get_or_insert_default().lib_name = name.into();
+    }
+
+    pub(super) fn set_lib_ver(&mut self, version: &[u8]) {
+        self.names.get_or_insert_default().lib_ver = version.into();
+    }
+}
+
+/// As `CLIENT LIST` shows it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{path}:0"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a standalone server says of itself: `PING`, `ECHO`, `SELECT`, `ROLE`, `RESET`, `QUIT`, and no cluster.
+
+use crate::reply::errors;
+use crate::resp::Proto;
+use crate::resp::reply::parse_i64;
+use crate::resp::request::Request;
+use crate::resp::write;
+
+use super::{After, Face, Identity, ReplyMode};
+
+/// `PING [message]` of a session that is not subscribed in RESP2.
+pub(super) fn ping(request: Request<'_>, out: &mut Vec<u8>) -> After {
+    match request.len() {
+        0 | 1 => write::simple(out, "PONG"),
+        2 => write::bulk(out, request.arg(1)),
+        _ => write::error(out, errors::wrong_arity("ping")),
+    }
+    After::Reply
+}
+
+pub(super) fn echo(request: Request<'_>, out: &mut Vec<u8>) -> After {
+    write::bulk(out, request.arg(1));
+    After::Reply
+}
+
+/// For upstreams with one database only.
+pub(super) fn select(request: Request<'_>, me: &mut Identity, out: &mut Vec<u8>) -> After {
+    match parse_i64(request.arg(1)) {
+        None => write::error(out, errors::NOT_AN_INTEGER),
+        Some(0) => {
+            me.db = 0;
+            write::ok(out);
+        }
+        Some(db) if i32::try_from(db).is_err() => write::error(out, errors::DB_NO_INT),
+        Some(_) => write::error(out, errors::DB_OUT_OF_RANGE),
+    }
+    After::Reply
+}
+
+/// A primary without replicas. The replication offset is the nodes' own affair.
+pub(super) fn role(out: &mut Vec<u8>) -> After {
+    write::array(out, 3);
+    write::bulk(out, "master");
+    write::integer(out, 0);
+    write::array(out, 0);
+    After::Reply
+}
+
+/// Source: `resetCommand` in the servers' `server.c`; the names of the library stay.
+pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After {
+    me.db = 0;
+    me.proto = Proto::Resp2;
+    me.authenticated = face.required_password.is_none();
+    me.reply = ReplyMode::On;
+    me.no_evict = false;
+    me.no_touch = false;
+    me.set_name(b"");
+    write::simple(out, "RESET");
+    After::Reset
+}
+
+pub(super) fn quit(out: &mut Vec<u8>) -> After {
+    write::ok(out);
+    After::Close
+}
+
+/// `CLUSTER …` and `ASKING`.
+pub(super) fn cluster(out: &mut Vec<u8>) -> After {
+    write::error(out, errors::CLUSTER_DISABLED);
+    After::Reply
+}
+
+/// `READONLY` and `READWRITE`: Valkey takes them without a cluster, too.
+pub(super) fn read_only(face: &Face, out: &mut Vec<u8>) -> After {
+    if face.is_valkey() {
+        write::ok(out);
+        return After::Reply;
+    }
+    cluster(out)
+}

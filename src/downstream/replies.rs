@@ -1,0 +1,168 @@
+//! The seats of one session: replies leave in the order of its requests, whatever order they arrive in.
+//!
+//! A reply for the head seat goes straight to the output; one that is early is kept in an arena of the session until
+//! all before it have left. Invariant: no full seat is ever at the head.
+
+use std::collections::VecDeque;
+
+use crate::net::OutBuf;
+use crate::route::scan::Walk;
+
+/// An arena larger than this is given back when it becomes empty.
+const KEEP_BYTES_MAX: usize = 16 * 1024;
+/// Dead bytes in the arena are squeezed out when they are this many and the larger half.
+const SQUEEZE_BYTES_MIN: usize = 32 * 1024;
+const KEEP_SEATS_MAX: usize = 64;
+
+/// The seats of one session.
+#[derive(Debug, Default)]
+pub struct Replies {
+    seats: VecDeque<Place>,
+    /// The number of the head seat (wrapping).
+    first: u32,
+    arena: Vec<u8>,
+    arena_live: usize,
+}
+
+#[derive(Debug)]
+struct Place {
+    seat: Seat,
+    /// The client wants no reply: whatever comes is dropped.
+    silent: bool,
+}
+
+/// What a seat waits for, or holds.
+#[derive(Debug)]
+pub enum Seat {
+    /// One reply, passed on as it is.
+    Waits,
+    /// Several replies that become one: the hub's gather of this index.
+    Gathers(u32),
+    /// A step of a walk through the keyspace.
+    Walks(Box<Walk>),
+    /// A reply that is early, in the arena.
+    Full { at: u32, len: u32 },
+}
+
+impl Replies {
+    /// Opens the next seat and returns its number.
+    pub fn open(&mut self, seat: Seat, silent: bool) -> u32 {
+        let number = self.first.wrapping_add(to_u32(self.seats.len()));
+        self.seats.push_back(Place { seat, silent });
+        number
+    }
+
+    /// The seat of this number, if it has not left.
+    pub fn seat_mut(&mut self, number: u32) -> Option<&mut Seat> {
+        self.seats
+            .get_mut(number.wrapping_sub(self.first) as usize)
+            .map(|place| &mut place.seat)
+    }
+
+    /// Fills a seat with what `write` appends; it and all that waited only for it go to `out`.
+    pub fn fill_with(&mut self, number: u32, out: &mut OutBuf, write: impl FnOnce(&mut Vec<u8>)) {
+        let index = number.wrapping_sub(self.first) as usize;
+        let Some(place) = self.seats.get_mut(index) else {
+            debug_assert!(false, "a seat is filled once");
+            return;
+        };
+        let into = if index == 0 {
+            out.tail()
+        } else {
+            &mut self.arena
+        };
+        let at = into.len();
+        write(into);
+        if place.silent {
+            into.truncate(at);
+        }
+        if index == 0 {
+            self.leave();
+            self.drain(out);
+        } else {
+            let len = self.arena.len() - at;
+            self.arena_live += len;
+            place.seat = Seat::Full {
+                at: to_u32(at),
+                len: to_u32(len),
+            };
+            self.squeeze();
+        }
+    }
+
+    /// Fills a seat with a whole frame.
+    pub fn fill(&mut self, number: u32, out: &mut OutBuf, frame: &[u8]) {
+        self.fill_with(number, out, |buf| buf.extend_from_slice(frame));
+    }
+
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Bytes of early replies.
+    pub fn held_bytes(&self) -> usize {
+        self.arena_live
+    }
+
+    /// Every seat, to give back what it stands for when the session ends.
+    pub fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().map(|place| &place.seat)
+    }
+
+    fn leave(&mut self) {
+        self.seats.pop_front();
+        self.first = self.first.wrapping_add(1);
+    }
+
+    fn drain(&mut self, out: &mut OutBuf) {
+        while let Some(Place {
+            seat: Seat::Full { at, len },
+            ..
+        }) = self.seats.front()
+        {
+            let (at, len) = (*at as usize, *len as usize);
+            out.push_copy(self.arena.get(at..at + len).unwrap_or_default());
+            self.arena_live -= len;
+            self.leave();
+        }
+        if self.arena_live == 0 {
+            self.arena.clear();
+            if self.arena.capacity() > KEEP_BYTES_MAX {
+                self.arena = Vec::new();
+            }
+        }
+        if self.seats.is_empty() && self.seats.capacity() > KEEP_SEATS_MAX {
+            self.seats = VecDeque::new();
+        }
+    }
+
+    fn squeeze(&mut self) {
+        let dead = self.arena.len() - self.arena_live;
+        if dead < SQUEEZE_BYTES_MIN || dead < self.arena_live {
+            return;
+        }
+        let mut squeezed = Vec::with_capacity(self.arena_live);
+        for place in &mut self.seats {
+            if let Seat::Full { at, len } = &mut place.seat {
+                let from = *at as usize;
+                *at = to_u32(squeezed.len());
+                squeezed.extend_from_slice(
+                    self.arena
+                        .get(from..from + *len as usize)
+                        .unwrap_or_default(),
+                );
+            }
+        }
+        self.arena = squeezed;
+    }
+}
+
+/// What is early in one session is far less than 4 GiB: see `session_output_bytes_max`.
+fn to_u32(n: usize) -> u32 {
+    debug_assert!(u32::try_from(n).is_ok());
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,100 @@
+//! The state of one client connection: what it sent and we have not run yet, its seats, its output.
+
+use bytes::BytesMut;
+
+use super::local::Identity;
+use super::replies::Replies;
+use crate::config::limits::Limits;
+use crate::net::OutBuf;
+use crate::resp::request::RequestScan;
+use crate::route::part::SessionId;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Session {
+    pub generation: u32,
+    pub identity: Identity,
+    pub replies: Replies,
+    pub out: OutBuf,
+    /// Bytes that were read and not run: the beginning of a request, or requests that must wait.
+    pub input: BytesMut,
+    /// How far `input`'s first request has been scanned.
+    pub scan: Option<Box<RequestScan>>,
+    /// Requests wait in `input` until something leaves, or until what `wait` says.
+    pub stalled: bool,
+    pub wait: Wait,
+    /// The client wants no reply to the request that is run (`CLIENT REPLY`).
+    pub silent: bool,
+    /// The client sends nothing more; what it has sent is still run and answered.
+    pub ended: bool,
+    /// No further request is run; the connection ends when all replies have left.
+    pub closing: bool,
+    /// Too much waits for this client: the connection ends at once.
+    pub cut: bool,
+    /// The driver has been told that there is something to do.
+    pub wake_noted: bool,
+}
+
+/// What the next request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    Nothing,
+    /// Everything before it has been answered.
+    Answers,
+    /// A link that this session's requests went to has too much to write.
+    Link,
+    /// `CLIENT PAUSE` ends.
+    Pause,
+}
+
+impl Session {
+    pub fn new(generation: u32, identity: Identity) -> Self {
+        Self {
+            generation,
+            identity,
+            replies: Replies::default(),
+            out: OutBuf::default(),
+            input: BytesMut::new(),
+            scan: None,
+            stalled: false,
+            wait: Wait::Nothing,
+            silent: false,
+            ended: false,
+            closing: false,
+            cut: false,
+            wake_noted: false,
+        }
+    }
+
+    /// The session's id, given its place.
+    pub fn id(&self, index: usize) -> SessionId {
+        SessionId {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: self.generation,
+        }
+    }
+
+    /// Whether another request may be run now.
+    pub fn may_run(&self, limits: &Limits) -> bool {
+        !self.closing
+            && match self.wait {
+                Wait::Nothing => true,
+                Wait::Answers => self.replies.is_empty(),
+                Wait::Link | Wait::Pause => false,
+            }
+            && self.replies.len() < limits.session_requests_in_flight_max
+            && self.out.len() + self.replies.held_bytes() < limits.session_output_bytes_soft
+    }
+
+    /// Whether more bytes should be read from the client.
+    pub fn wants_input(&self, limits: &Limits) -> bool {
+        !self.stalled && !self.ended && self.may_run(limits)
+    }
+
+    /// Everything that was owed has been written: the connection can end.
+    pub fn is_finished(&self) -> bool {
+        (self.closing || (self.ended && !self.stalled))
+            && self.replies.is_empty()
+            && self.out.is_empty()
+    }
+}
