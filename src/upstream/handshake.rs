@@ -1,0 +1,93 @@
+//! What a fresh link says before the first request: who we are, the protocol, our name. One write, answers in order.
+
+use std::borrow::Cow;
+
+use crate::config::Secret;
+use crate::resp::reply::Reply;
+use crate::resp::{Proto, write};
+
+/// What every link of one kind says first.
+#[derive(Clone, Debug, Default)]
+pub struct Greeting {
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// For `CLIENT SETNAME`, so that people at the node see who is who.
+    pub client_name: String,
+}
+
+/// A greeting under way.
+#[derive(Debug)]
+pub struct Handshake {
+    steps: Vec<Step>,
+    answered: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// An error ends the link.
+    Must,
+    /// Nice to have: older servers and strict ACLs may refuse.
+    May,
+}
+
+/// How a greeting goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Greeted {
+    NotYet,
+    Done,
+    /// The node refused, in these words.
+    Refused(String),
+}
+
+impl Handshake {
+    /// Writes the whole greeting to `out`.
+    pub fn start(greeting: &Greeting, proto: Proto, out: &mut Vec<u8>) -> Self {
+        let mut steps = Vec::new();
+        let mut say = |step: Step, words: &[&[u8]]| {
+            write::command(out, words);
+            steps.push(step);
+        };
+        let user = greeting.user.as_deref().map(str::as_bytes);
+        match (proto, greeting.password.as_ref().map(Secret::expose)) {
+            (Proto::Resp3, Some(password)) => {
+                say(
+                    Step::Must,
+                    &[
+                        b"HELLO",
+                        b"3",
+                        b"AUTH",
+                        user.unwrap_or(b"default"),
+                        password,
+                    ],
+                );
+            }
+            (Proto::Resp3, None) => say(Step::Must, &[b"HELLO", b"3"]),
+            (Proto::Resp2, Some(password)) => match user {
+                Some(user) => say(Step::Must, &[b"AUTH", user, password]),
+                None => say(Step::Must, &[b"AUTH", password]),
+            },
+            // A node that is loading, or not to be spoken to, says so here, before any request is at stake.
+            (Proto::Resp2, None) => say(Step::Must, &[b"PING"]),
+        }
+        say(
+            Step::May,
+            &[b"CLIENT", b"SETNAME", greeting.client_name.as_bytes()],
+        );
+        Self { steps, answered: 0 }
+    }
+
+    pub fn on_reply(&mut self, frame: &[u8]) -> Greeted {
+        let step = self.steps.get(self.answered).copied();
+        self.answered += 1;
+        match (step, Reply::new(frame).error()) {
+            (Some(Step::Must), Some(text)) => {
+                let text: Cow<'_, str> = String::from_utf8_lossy(text);
+                Greeted::Refused(text.into_owned())
+            }
+            (Some(Step::Must | Step::May) | None, _) if self.answered >= self.steps.len() => {
+                Greeted::Done
+            }
+            (Some(Step::Must | Step::May) | None, _) => Greeted::NotYet,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One connection to a node, from the dial to its end.
+//!
+//! Parts may be queued from the moment a link exists; their first byte leaves only after the node has
+//! accepted the greeting, so a node that refuses us has executed nothing.
+
+use std::io::IoSlice;
+
+use super::handshake::{Greeted, Greeting, Handshake};
+use super::queue::{Orphan, Queue};
+use crate::resp::Proto;
+use crate::resp::reply::{ReplyError, ReplyLimits, ReplyScan, ReplyScanned};
+use crate::route::part::{NodeId, Part, SessionId};
+
+/// One link.
+#[derive(Debug)]
+pub struct Link {
+    pub node: NodeId,
+    pub proto: Proto,
+    state: State,
+    queue: Queue,
+    scan: ReplyScan,
+    /// The beginning of a reply whose end has not arrived.
+    partial: Vec<u8>,
+    /// Sessions that stopped reading because this link's queue is full.
+    pub waiting_sessions: Vec<SessionId>,
+    /// The node is not part of the topology any more: close once everything is answered.
+    pub retiring: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Dialing,
+    Greeting {
+        handshake: Handshake,
+        out: Vec<u8>,
+        written: usize,
+    },
+    Open,
+}
+
+/// Why a link ended or must end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkDown {
+    /// Could not be connected.
+    Dial(String),
+    /// The node refused the greeting in these words.
+    Refused(String),
+    /// The socket was closed or failed.
+    Lost(String),
+    /// The node sent what is no answer to anything that was asked.
+    Desync(&'static str),
+    /// We ended it: the node left the topology.
+    Retired,
+}
+
+/// One thing cut from what a node sent.
+#[derive(Debug)]
+pub enum Cut {
+    /// A whole reply of this many bytes.
+    Reply(usize),
+    /// The rest is the beginning of something.
+    Partial,
+}
+
+impl Link {
+    pub fn new(node: NodeId, proto: Proto) -> Self {
+        Self {
+            node,
+            proto,
+            state: State::Dialing,
+            queue: Queue::default(),
+            scan: ReplyScan::new(),
+            partial: Vec::new(),
+            waiting_sessions: Vec::new(),
+            retiring: false,
+        }
+    }
+
+    pub fn on_dialed(&mut self, greeting: &Greeting) {
+        let mut out = Vec::new();
+        let handshake = Handshake::start(greeting, self.proto, &mut out);
+        self.state = State::Greeting {
+            handshake,
+            out,
+            written: 0,
+        };
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub fn queue_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
+    /// Whether there are bytes that the socket should take.
+    pub fn has_output(&self) -> bool {
+        match &self.state {
+            State::Dialing => false,
+            State::Greeting { out, written, .. } => *written < out.len(),
+            State::Open => self.queue.unsent_bytes() > 0,
+        }
+    }
+
+    /// Fills `slices` with what the socket should take and says how many it used.
+    pub fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        match &self.state {
+            State::Dialing => 0,
+            State::Open => self.queue.unsent(slices),
+            State::Greeting { out, written, .. } => match (slices.first_mut(), out.get(*written..))
+            {
+                (Some(slice), Some(rest)) if !rest.is_empty() => {
+                    *slice = IoSlice::new(rest);
+                    1
+                }
+                (Some(_) | None, Some(_) | None) => 0,
+            },
+        }
+    }
+
+    /// Notes that the socket took `n` bytes.
+    pub fn on_written(&mut self, n: usize) {
+        match &mut self.state {
+            State::Dialing => debug_assert!(n == 0, "nothing is written before the dial"),
+            State::Greeting { written, .. } => *written += n,
+            State::Open => self.queue.note_written(n),
+        }
+    }
+
+    /// Takes a reply while the greeting is under way; None: the reply is for a part.
+    pub fn on_greeting_reply(&mut self, frame: &[u8]) -> Option<Greeted> {
+        let State::Greeting { handshake, .. } = &mut self.state else {
+            return None;
+        };
+        let greeted = handshake.on_reply(frame);
+        if greeted == Greeted::Done {
+            self.state = State::Open;
+        }
+        Some(greeted)
+    }
+
+    /// Looks for the end of the reply that starts at `buf`'s first byte.
+    pub fn cut(&mut self, buf: &[u8], limits: &ReplyLimits) -> Result<Cut, ReplyError> {
+        match self.scan.advance(buf, limits)? {
+            ReplyScanned::Complete(len) => {
+                self.scan.reset();
+                Ok(Cut::Reply(len))
+            }
+            ReplyScanned::Wants(_) => Ok(Cut::Partial),
+        }
+    }
+
+    /// The unfinished reply, to be put back with [`Link::keep_partial`].
+    pub fn take_partial(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.partial)
+    }
+
+    pub fn keep_partial(&mut self, partial: Vec<u8>) {
+        self.partial = partial;
+    }
+
+    /// Ends the link: everything it owes comes out, oldest first.
+    pub fn into_orphans(mut self) -> (Vec<Orphan>, Vec<SessionId>) {
+        (self.queue.take_all(), self.waiting_sessions)
+    }
+
+    pub fn push_with(&mut self, part: Part, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue.push_with(part, write);
+    }
+}

@@ -1,0 +1,401 @@
+//! What one link owes and is owed: the bytes of every part that is not answered yet, in wire order.
+//!
+//! Small parts are copied into one contiguous log, large ones are kept by reference. Bytes stay until the
+//! answer has come, so that a refused part can be sent elsewhere without anybody else having kept a copy.
+//!
+//! Invariants: `answered <= sent <= queued` (in entries, in order); an entry is *sent* from its first written byte on.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use crate::route::part::Part;
+
+/// Parts of at least this many bytes are kept by reference instead of being copied.
+pub const BY_REFERENCE_BYTES_MIN: usize = 16 * 1024;
+
+/// An empty log larger than this is given back.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
+
+/// Answered bytes at the front are dropped once they are this many and the larger half.
+const COMPACT_BYTES_MIN: usize = 32 * 1024;
+
+/// The parts of one link between being queued and being answered.
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: VecDeque<Entry>,
+    /// Bytes of the copied entries, the answered ones up to `log_start` included.
+    log: Vec<u8>,
+    log_start: usize,
+    /// Where in `log` the first unwritten copied byte lies.
+    log_unsent: usize,
+    /// How many entries at the front have been written whole.
+    sent: usize,
+    /// Bytes of the entry after those that have been written.
+    sent_of_next: usize,
+    unsent_bytes: usize,
+    by_reference: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    part: Part,
+    len: u32,
+    body: Option<Box<Bytes>>,
+}
+
+/// A part that comes out of a queue together with its bytes.
+#[derive(Debug)]
+pub struct Orphan {
+    pub part: Part,
+    pub bytes: Bytes,
+    pub sent: bool,
+}
+
+impl Queue {
+    /// Queues a part whose bytes `write` appends.
+    pub fn push_with(&mut self, part: Part, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.log.len();
+        write(&mut self.log);
+        let len = self.log.len() - before;
+        self.note_queued(part, len, None);
+    }
+
+    /// Queues a part that is copied when small and kept by reference when large.
+    pub fn push(&mut self, part: Part, bytes: &Bytes) {
+        if bytes.len() < BY_REFERENCE_BYTES_MIN {
+            self.push_with(part, |log| log.extend_from_slice(bytes));
+        } else {
+            self.by_reference += 1;
+            self.note_queued(part, bytes.len(), Some(Box::new(bytes.clone())));
+        }
+    }
+
+    fn note_queued(&mut self, part: Part, len: usize, body: Option<Box<Bytes>>) {
+        debug_assert!(len > 0, "a part has bytes");
+        self.unsent_bytes += len;
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.entries.push_back(Entry { part, len, body });
+    }
+
+    /// Takes the oldest part: its answer has come. None if nothing that was sent is unanswered.
+    pub fn answer(&mut self) -> Option<Part> {
+        if self.sent == 0 {
+            return None;
+        }
+        let entry = self.entries.pop_front()?;
+        self.sent -= 1;
+        match entry.body {
+            Some(_) => self.by_reference -= 1,
+            None => self.drop_from_log(entry.len as usize),
+        }
+        Some(entry.part)
+    }
+
+    /// The oldest sent part and its bytes, still in the queue.
+    pub fn front(&self) -> Option<(&Part, &[u8])> {
+        if self.sent == 0 {
+            return None;
+        }
+        let entry = self.entries.front()?;
+        Some((&entry.part, self.bytes_at(entry, self.log_start)))
+    }
+
+    /// Every part, oldest first.
+    pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.entries.iter_mut().map(|e| &mut e.part)
+    }
+
+    /// Takes everything: the link is gone.
+    pub fn take_all(&mut self) -> Vec<Orphan> {
+        let this = std::mem::take(self);
+        let mut at = this.log_start;
+        let mut orphans = Vec::with_capacity(this.entries.len());
+        for (i, entry) in this.entries.iter().enumerate() {
+            let bytes = match &entry.body {
+                Some(shared) => shared.as_ref().clone(),
+                None => Bytes::copy_from_slice(this.bytes_at(entry, at)),
+            };
+            if entry.body.is_none() {
+                at += entry.len as usize;
+            }
+            let sent = i < this.sent || (i == this.sent && this.sent_of_next > 0);
+            orphans.push(Orphan {
+                part: entry.part,
+                bytes,
+                sent,
+            });
+        }
+        orphans
+    }
+
+    /// Takes the unsent parts that `wanted` picks, oldest first; the others close up.
+    pub fn recall(&mut self, wanted: impl Fn(&Part) -> bool) -> Vec<Orphan> {
+        let torn = usize::from(self.sent_of_next > 0);
+        let first = self.sent + torn;
+        if first >= self.entries.len() || !self.entries.range(first..).any(|e| wanted(&e.part)) {
+            return Vec::new();
+        }
+        let rest_of_torn = match self.entries.get(self.sent) {
+            Some(entry) if torn > 0 && entry.body.is_none() => {
+                entry.len as usize - self.sent_of_next
+            }
+            Some(_) | None => 0,
+        };
+        let tail = self.log.split_off(self.log_unsent + rest_of_torn);
+        let (mut at, mut recalled) = (0, Vec::new());
+        for entry in self.entries.split_off(first) {
+            let len = entry.len as usize;
+            let copied = if entry.body.is_none() { len } else { 0 };
+            let bytes = tail.get(at..at + copied).unwrap_or_default();
+            at += copied;
+            if !wanted(&entry.part) {
+                self.log.extend_from_slice(bytes);
+                self.entries.push_back(entry);
+                continue;
+            }
+            self.unsent_bytes -= len;
+            self.by_reference -= usize::from(entry.body.is_some());
+            recalled.push(Orphan {
+                part: entry.part,
+                bytes: entry
+                    .body
+                    .map_or_else(|| Bytes::copy_from_slice(bytes), |body| *body),
+                sent: false,
+            });
+        }
+        recalled
+    }
+
+    /// Fills `slices` with unwritten bytes and says how many slices it used.
+    pub fn unsent<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.by_reference == 0 {
+            let bytes = self.log.get(self.log_unsent..).unwrap_or_default();
+            return put(slices, 0, bytes);
+        }
+        let (mut used, mut at, mut skip) = (0, self.log_unsent, self.sent_of_next);
+        let mut run = at;
+        for entry in self.entries.range(self.sent..) {
+            let Some(shared) = &entry.body else {
+                at += entry.len as usize - skip;
+                skip = 0;
+                continue;
+            };
+            used = put(slices, used, self.log.get(run..at).unwrap_or_default());
+            used = put(slices, used, shared.get(skip..).unwrap_or_default());
+            run = at;
+            skip = 0;
+            if used == slices.len() {
+                return used;
+            }
+        }
+        put(slices, used, self.log.get(run..at).unwrap_or_default())
+    }
+
+    /// Notes that `n` of the unsent bytes have been written.
+    pub fn note_written(&mut self, mut n: usize) {
+        debug_assert!(n <= self.unsent_bytes);
+        self.unsent_bytes = self.unsent_bytes.saturating_sub(n);
+        while n > 0 {
+            let Some(entry) = self.entries.get(self.sent) else {
+                return;
+            };
+            let step = n.min(entry.len as usize - self.sent_of_next);
+            if entry.body.is_none() {
+                self.log_unsent += step;
+            }
+            n -= step;
+            self.sent_of_next += step;
+            if self.sent_of_next == entry.len as usize {
+                self.sent += 1;
+                self.sent_of_next = 0;
+            }
+        }
+    }
+
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    /// Parts that wait for their answer or for being sent.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn bytes_at<'a>(&'a self, entry: &'a Entry, at: usize) -> &'a [u8] {
+        match &entry.body {
+            Some(shared) => shared,
+            None => self
+                .log
+                .get(at..at + entry.len as usize)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn drop_from_log(&mut self, len: usize) {
+        self.log_start += len;
+        if self.log_start == self.log.len() {
+            self.log.clear();
+            (self.log_start, self.log_unsent) = (0, 0);
+            if self.log.capacity() > KEEP_BYTES_MAX {
+                self.log = Vec::new();
+            }
+        } else if self.log_start >= COMPACT_BYTES_MIN && self.log_start > self.log.len() / 2 {
+            self.log.drain(..self.log_start);
+            self.log_unsent -= self.log_start;
+            self.log_start = 0;
+        }
+    }
+}
+
+fn put<'a>(slices: &mut [IoSlice<'a>], used: usize, bytes: &'a [u8]) -> usize {
+    match slices.get_mut(used) {
+        Some(slice) if !bytes.is_empty() => {
+            *slice = IoSlice::new(bytes);
+            used + 1
+        }
+        Some(_) | None => used,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::command::lookup::CommandTable;
+    use crate::resp::Proto;
+    use crate::route::part::{Purpose, Target};
+    use crate::topology::Slot;
+
+    /// What a queue should hold: number and bytes of each part, and how much of the first unsent one has left.
+    #[derive(Default)]
+    struct Model {
+        parts: VecDeque<(u64, Vec<u8>)>,
+        sent: usize,
+        torn: usize,
+    }
+
+    impl Model {
+        fn unsent(&self) -> Vec<u8> {
+            let rest = self
+                .parts
+                .iter()
+                .skip(self.sent)
+                .flat_map(|(_, bytes)| bytes);
+            rest.skip(self.torn).copied().collect()
+        }
+    }
+
+    #[test]
+    fn whatever_is_written_answered_and_recalled_the_bytes_stay_with_their_parts() {
+        let row = CommandTable::new().row("get").unwrap();
+        let part = |seq| Part {
+            purpose: Purpose::Swallow,
+            target: Target::Slot(Slot::FIRST),
+            row,
+            proto: Proto::Resp2,
+            seq,
+            troubled_since: None,
+            redirects: 0,
+            refusals: 0,
+            asking: false,
+            misplaced: false,
+        };
+        let state = Cell::new(1u64);
+        let random = |below: usize| {
+            state.set(
+                state
+                    .get()
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1),
+            );
+            usize::try_from(state.get() >> 33).unwrap() % below
+        };
+        let (mut queue, mut model) = (Queue::default(), Model::default());
+        for seq in 0..2_000 {
+            match random(8) {
+                0..=3 => {
+                    let len = if random(20) == 0 {
+                        BY_REFERENCE_BYTES_MIN + random(99)
+                    } else {
+                        1 + random(99)
+                    };
+                    let bytes = vec![u8::try_from(seq % 251).unwrap(); len];
+                    queue.push(part(seq), &Bytes::from(bytes.clone()));
+                    model.parts.push_back((seq, bytes));
+                }
+                4..=5 => {
+                    let mut n = random(queue.unsent_bytes() + 1);
+                    queue.note_written(n);
+                    while n > 0 {
+                        let left = model.parts[model.sent].1.len() - model.torn;
+                        let step = n.min(left);
+                        (n, model.torn) = (n - step, model.torn + step);
+                        if step == left {
+                            (model.sent, model.torn) = (model.sent + 1, 0);
+                        }
+                    }
+                }
+                6 => {
+                    let front = queue
+                        .front()
+                        .map(|(part, bytes)| (part.seq, bytes.to_vec()));
+                    assert_eq!(
+                        queue.answer().map(|part| part.seq),
+                        front.as_ref().map(|(seq, _)| *seq)
+                    );
+                    let expected = if model.sent > 0 {
+                        model.parts.pop_front()
+                    } else {
+                        None
+                    };
+                    assert_eq!(front, expected);
+                    model.sent -= usize::from(expected.is_some());
+                }
+                _ => {
+                    let wanted = |seq: u64| seq.is_multiple_of(3);
+                    let recalled = queue.recall(|part| wanted(part.seq));
+                    let rest = model.parts.split_off(
+                        (model.sent + usize::from(model.torn > 0)).min(model.parts.len()),
+                    );
+                    let (expected, stay): (Vec<_>, Vec<_>) =
+                        rest.into_iter().partition(|(seq, _)| wanted(*seq));
+                    model.parts.extend(stay);
+                    let recalled: Vec<_> = recalled
+                        .into_iter()
+                        .map(|o| (o.part.seq, o.bytes.to_vec()))
+                        .collect();
+                    assert_eq!(recalled, expected);
+                }
+            }
+            assert_eq!(
+                (queue.len(), queue.unsent_bytes()),
+                (model.parts.len(), model.unsent().len())
+            );
+            let mut slices = vec![IoSlice::new(&[]); 4096];
+            let used = queue.unsent(&mut slices);
+            let unsent: Vec<u8> = slices[..used]
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect();
+            assert_eq!(unsent, model.unsent());
+        }
+        let sent = |i| i < model.sent || (i == model.sent && model.torn > 0);
+        let expected: Vec<_> = (0..)
+            .zip(&model.parts)
+            .map(|(i, (seq, bytes))| (*seq, bytes.clone(), sent(i)))
+            .collect();
+        let all: Vec<_> = queue
+            .take_all()
+            .into_iter()
+            .map(|o| (o.part.seq, o.bytes.to_vec(), o.sent))
+            .collect();
+        assert_eq!(all, expected);
+    }
+}
