@@ -1,1 +1,314 @@
-//! slow things on their own thread
+//! Slow things on their own thread: learning who serves which slot, watching that they do.
+//!
+//! Owns one thread with its own runtime. Publishes immutable snapshots; takes hints, which may be lost.
+//! Nothing here is on the way of a request, and nothing here is shared but [`Published`].
+//! Decisions are pure (`refresh`, `decide`, `probe::Health`); `cluster` moves the bytes and the time.
+
+mod cluster;
+mod decide;
+mod facts;
+mod failure;
+mod probe;
+mod random;
+mod refresh;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Now;
+use crate::config::Secret;
+use crate::topology::{Endpoint, Slot, Topology};
+
+pub use facts::NodeFacts;
+pub use failure::AskFailure;
+
+/// What everybody else sees of the control thread.
+#[derive(Clone, Debug)]
+pub struct Control {
+    pub published: Arc<Published>,
+    pub hints: HintSender,
+    changes: watch::Receiver<u64>,
+}
+
+impl Control {
+    /// Changes whenever something has been published, whatever it was.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+}
+
+/// The newest snapshots. [`Control::changes`] tells when there are newer ones.
+#[derive(Debug)]
+pub struct Published {
+    /// [`Topology::empty`] until a node has answered.
+    pub topology: ArcSwap<Topology>,
+    /// [`NodeFacts::default`] until a primary has answered.
+    pub facts: ArcSwap<NodeFacts>,
+    /// The reply to `COMMAND` in RESP2, as it came.
+    pub commands: ArcSwapOption<Bytes>,
+    /// Why the last round brought nothing; empty if it did.
+    pub trouble: ArcSwap<String>,
+    /// Newer with every round, without being announced.
+    pub status: ArcSwap<Status>,
+    /// Primaries that do not answer probes.
+    pub suspects: ArcSwap<BTreeSet<Endpoint>>,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            topology: ArcSwap::from_pointee(Topology::empty()),
+            facts: ArcSwap::default(),
+            commands: ArcSwapOption::default(),
+            trouble: ArcSwap::default(),
+            status: ArcSwap::default(),
+            suspects: ArcSwap::default(),
+        }
+    }
+}
+
+/// How the learning goes, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Rounds of questions that have ended. `rounds >= changes`
+    pub rounds: u64,
+    /// Topologies published.
+    pub changes: u64,
+    /// When nodes last agreed on a topology, changed or not.
+    pub agreed_at: Option<Now>,
+    pub changed_at: Option<Now>,
+    /// Known nodes and seeds whose last answer was none, and why.
+    pub failures: BTreeMap<Endpoint, Failed>,
+}
+
+/// The last question to a node had no good answer.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    pub why: AskFailure,
+    pub at: Now,
+}
+
+/// Something that was noticed on the way of requests and may mean that the topology has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// A node said so.
+    Moved { slot: Slot, to: Endpoint },
+    /// A connection that worked was closed or broke.
+    LinkLost(Endpoint),
+    /// A connection could not be opened.
+    DialFailed(Endpoint),
+    /// The node answered CLUSTERDOWN, LOADING, MASTERDOWN or READONLY.
+    Refused(Endpoint),
+    /// The node does not answer the control thread's own probe.
+    ProbeFailed(Endpoint),
+}
+
+/// Hands hints to the control thread. Never blocks; drops what does not fit: one refresh serves many hints.
+#[derive(Clone, Debug)]
+pub struct HintSender(mpsc::Sender<Hint>);
+
+impl HintSender {
+    /// A sender and where its hints arrive.
+    pub fn channel() -> (Self, mpsc::Receiver<Hint>) {
+        let (sender, receiver) = mpsc::channel(HINTS_MAX);
+        (Self(sender), receiver)
+    }
+
+    pub fn send(&self, hint: Hint) {
+        // Full: a refresh is due anyway. Closed: the process is ending.
+        let _ = self.0.try_send(hint);
+    }
+}
+
+/// Where to learn from and how.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// At least one. Names are resolved anew each time.
+    pub seeds: Vec<Endpoint>,
+    pub credentials: Option<Credentials>,
+    /// Between two probes of one primary, and how long its answer may take; `None`: no probes.
+    pub probe_interval: Option<Duration>,
+    pub timings: Timings,
+}
+
+impl Source {
+    /// Without credentials, with probes.
+    pub fn new(seeds: Vec<Endpoint>) -> Self {
+        let probe_interval = Some(Duration::from_millis(500));
+        Self {
+            seeds,
+            credentials: None,
+            probe_interval,
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// What a node is told in AUTH.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// `None`: the node's default user.
+    pub user: Option<String>,
+    pub password: Secret,
+}
+
+/// The manners of the control thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// Between two refreshes that nothing asked for, ± 20 %.
+    pub refresh_period: Duration,
+    /// Least time from the end of one refresh to the next. `<= refresh_gap_max`
+    pub refresh_gap_min: Duration,
+    /// Most time from the end of a refresh to the next while there is fresh trouble.
+    pub refresh_gap_max: Duration,
+    /// For one node: resolving, connecting and answering.
+    pub ask_timeout: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            refresh_period: Duration::from_secs(30),
+            refresh_gap_min: Duration::from_millis(100),
+            refresh_gap_max: Duration::from_millis(500),
+            ask_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Starts the control thread. It tries until a seed answers, and goes on until it is stopped.
+///
+/// # Errors
+/// No seed is given, or the system gives no thread or no event queue.
+pub fn start(source: Source) -> io::Result<(Control, ControlThread)> {
+    if source.seeds.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no seed to learn the topology from",
+        ));
+    }
+    let (hints, hints_arriving) = HintSender::channel();
+    let (publisher, published, changes) = Publisher::new();
+    let (stop, stopped) = oneshot::channel();
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let body = move || {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => {
+                let _ = ready.send(Ok(()));
+                runtime.block_on(cluster::run(source, publisher, hints_arriving, stopped));
+                // A name that is still being resolved must not hold up the end.
+                runtime.shutdown_background();
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(body)?;
+    is_ready.recv().map_err(io::Error::other)??;
+    let thread = ControlThread {
+        stop: Some(stop),
+        thread: Some(thread),
+    };
+    Ok((
+        Control {
+            published,
+            changes,
+            hints,
+        },
+        thread,
+    ))
+}
+
+/// The running control thread. Dropping it stops it.
+#[derive(Debug)]
+pub struct ControlThread {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlThread {
+    /// Ends the thread and waits until it has.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The writing side of [`Published`].
+struct Publisher {
+    published: Arc<Published>,
+    changes: watch::Sender<u64>,
+}
+
+impl Publisher {
+    fn new() -> (Self, Arc<Published>, watch::Receiver<u64>) {
+        let published = Arc::new(Published::default());
+        let (changes, changes_seen) = watch::channel(0);
+        (
+            Self {
+                published: Arc::clone(&published),
+                changes,
+            },
+            published,
+            changes_seen,
+        )
+    }
+
+    fn topology(&self, topology: Arc<Topology>) {
+        self.published.topology.store(topology);
+        self.announce();
+    }
+
+    fn suspects(&self, suspects: BTreeSet<Endpoint>) {
+        self.published.suspects.store(Arc::new(suspects));
+        self.announce();
+    }
+
+    fn server(&self, facts: NodeFacts, commands: Option<Bytes>) {
+        self.published.facts.store(Arc::new(facts));
+        self.published.commands.store(commands.map(Arc::new));
+        self.announce();
+    }
+
+    fn trouble(&self, trouble: String) {
+        if **self.published.trouble.load() != trouble {
+            self.published.trouble.store(Arc::new(trouble));
+            self.announce();
+        }
+    }
+
+    fn status(&self, status: Status) {
+        self.published.status.store(Arc::new(status));
+    }
+
+    fn announce(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Hints that may wait: more than all workers can have to say while one refresh is going on.
+const HINTS_MAX: usize = 256;

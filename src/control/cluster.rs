@@ -1,0 +1,408 @@
+//! Learns the topology of a cluster: asks the nodes that `refresh` chooses, publishes what it decides.
+//!
+//! Moves bytes and time for `refresh`, `decide` and `probe`, and decides nothing itself.
+//! One connection per question, closed when it is answered. Logs changes of state, not attempts.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::decide::{Undecided, View};
+use super::facts::{ClusterInfo, Lesson, learn, text};
+use super::probe::{Finding, Probes, Pulse};
+use super::random::Random;
+use super::refresh::{Outcome, Refresh};
+use super::wire::{Wire, decode, within};
+use super::{AskFailure, Credentials, Failed, Hint, NodeFacts, Publisher, Source, Status, Timings};
+use crate::clock::{Now, now};
+use crate::topology::{Endpoint, SLOT_COUNT, Topology, parse_cluster_slots};
+
+/// Runs until `stop` is sent or dropped. Needs a runtime that can `spawn_local`.
+pub(super) async fn run(
+    source: Source,
+    publisher: Publisher,
+    mut hints: mpsc::Receiver<Hint>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let (mut driver, mut findings) = Driver::new(source, publisher);
+    loop {
+        driver.begin(now());
+        let pause = driver.pause(now());
+        tokio::select! {
+            _ = &mut stop => return,
+            Some(hint) = hints.recv() => driver.on_hint(&hint),
+            Some(finding) = findings.recv() => driver.on_finding(finding),
+            Some(Ok(answer)) = driver.asks.join_next() => driver.on_answer(answer),
+            Some(Ok(lesson)) = driver.lessons.join_next() => driver.on_lesson(lesson),
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+struct Driver {
+    refresh: Refresh,
+    publisher: Publisher,
+    credentials: Option<Rc<Credentials>>,
+    timings: Timings,
+    asks: JoinSet<Answer>,
+    lessons: JoinSet<Result<Option<Lesson>, AskFailure>>,
+    /// When to ask again what kind of server this is; `None` before there is a topology and while a lesson is on.
+    lesson_at: Option<Now>,
+    lessons_failed: usize,
+    /// What the last lesson said.
+    learned: Option<NodeFacts>,
+    probes: Probes,
+    suspects: BTreeSet<Endpoint>,
+    status: Status,
+    /// Rounds without a result in a row.
+    undecided: u32,
+    /// The log says that the topology cannot be learned.
+    warned: bool,
+    random: Random,
+}
+
+/// How one question ended.
+struct Answer {
+    round: u64,
+    from: Endpoint,
+    result: Result<View, AskFailure>,
+}
+
+impl Driver {
+    fn new(source: Source, publisher: Publisher) -> (Self, mpsc::Receiver<Finding>) {
+        let Source {
+            seeds,
+            credentials,
+            probe_interval,
+            timings,
+        } = source;
+        let credentials = credentials.map(Rc::new);
+        let (probes, findings) = Probes::new(probe_interval, credentials.clone());
+        let driver = Self {
+            refresh: Refresh::new(now(), seeds, timings.clone(), Random::from_system()),
+            publisher,
+            credentials,
+            timings,
+            asks: JoinSet::new(),
+            lessons: JoinSet::new(),
+            lesson_at: None,
+            lessons_failed: 0,
+            learned: None,
+            probes,
+            suspects: BTreeSet::new(),
+            status: Status::default(),
+            undecided: 0,
+            warned: false,
+            random: Random::from_system(),
+        };
+        (driver, findings)
+    }
+
+    /// Starts what is due.
+    fn begin(&mut self, now: Now) {
+        if let Some((round, asked)) = self.refresh.take_round(now) {
+            debug!(round, ?asked, "asking for the topology");
+            for from in asked {
+                let (credentials, patience) = (self.credentials.clone(), self.timings.ask_timeout);
+                let random = self.fork_random();
+                self.asks.spawn_local(async move {
+                    let result = within(
+                        patience,
+                        ask(&from, credentials.as_deref(), random, patience),
+                    )
+                    .await;
+                    Answer {
+                        round,
+                        from,
+                        result,
+                    }
+                });
+            }
+        }
+        if self.lesson_at.is_some_and(|at| at <= now) {
+            self.lesson_at = None;
+            self.begin_lesson();
+        }
+    }
+
+    /// Until [`Self::begin`] has something to do, if nothing else happens.
+    fn pause(&self, now: Now) -> Duration {
+        let due = self
+            .refresh
+            .deadline()
+            .into_iter()
+            .chain(self.lesson_at)
+            .min();
+        due.map_or(PAUSE_MAX, |due| due.since(now).min(PAUSE_MAX))
+    }
+
+    fn on_hint(&mut self, hint: &Hint) {
+        debug!(?hint, "hint");
+        self.refresh.on_hint(now(), hint);
+    }
+
+    fn on_answer(
+        &mut self,
+        Answer {
+            round,
+            from,
+            result,
+        }: Answer,
+    ) {
+        let now = now();
+        let vote = match result {
+            Ok(view) => {
+                self.status.failures.remove(&from);
+                Ok(view)
+            }
+            Err(why) => {
+                debug!(node = %from, %why, "no topology");
+                self.status
+                    .failures
+                    .insert(from.clone(), Failed { why, at: now });
+                Err(())
+            }
+        };
+        if let Some(outcome) = self.refresh.on_answer(now, round, &from, vote) {
+            // The slower ones have nothing to add: a silent node is not waited for.
+            self.asks.abort_all();
+            self.on_outcome(now, outcome);
+        }
+    }
+
+    fn on_outcome(&mut self, now: Now, outcome: Outcome) {
+        self.status.rounds += 1;
+        match outcome {
+            Outcome::Changed(topology) => {
+                self.on_agreement(now);
+                self.on_change(now, topology);
+            }
+            Outcome::Unchanged => self.on_agreement(now),
+            Outcome::Undecided(why) => self.on_disagreement(why),
+        }
+        let Self {
+            refresh, status, ..
+        } = self;
+        status
+            .failures
+            .retain(|endpoint, _| refresh.concerns(endpoint));
+        self.publisher.status(self.status.clone());
+    }
+
+    fn on_agreement(&mut self, now: Now) {
+        self.status.agreed_at = Some(now);
+        self.publisher.trouble(String::new());
+        self.undecided = 0;
+        if std::mem::take(&mut self.warned) {
+            info!("the topology can be learned again");
+        }
+    }
+
+    fn on_disagreement(&mut self, why: Undecided) {
+        let problem = match why {
+            Undecided::NoAnswer => "no node answers",
+            Undecided::NoMajority => "too few nodes agree",
+            Undecided::Outdated => "only nodes with an outdated view answer",
+        };
+        let reasons = self.status.failures.iter().take(REASONS_MAX);
+        let reasons: Vec<String> = reasons
+            .map(|(node, failed)| format!("{node}: {}", failed.why))
+            .collect();
+        self.undecided += 1;
+        // Nodes learn of a change one after another: a round without a majority is no news.
+        let lasts = self.undecided >= UNDECIDED_TO_WARN || self.status.changes == 0;
+        if lasts && !std::mem::replace(&mut self.warned, true) {
+            warn!(
+                reasons = reasons.join("; "),
+                "cannot learn the topology: {problem}"
+            );
+        }
+        self.publisher.trouble(match reasons.as_slice() {
+            [] => problem.to_owned(),
+            _ => format!("{problem}; {}", reasons.join("; ")),
+        });
+    }
+
+    fn on_change(&mut self, now: Now, topology: Arc<Topology>) {
+        self.status.changes += 1;
+        self.status.changed_at = Some(now);
+        let before = self.publisher.published.topology.load_full();
+        let (shards, nodes) = (topology.shards().len(), topology.nodes().len());
+        let covered = SLOT_COUNT - topology.uncovered();
+        if before.is_empty() {
+            info!(shards, nodes, covered, "topology learned");
+        } else {
+            info!(
+                shards,
+                nodes,
+                covered,
+                "topology changed: {}",
+                before.difference(&topology)
+            );
+        }
+        self.probes.watch(&topology);
+        self.publisher.topology(Arc::clone(&topology));
+        let primary = |endpoint: &Endpoint| {
+            topology
+                .primary_nodes()
+                .any(|node| node.endpoint == *endpoint)
+        };
+        let suspects = self
+            .suspects
+            .iter()
+            .filter(|suspect| primary(suspect))
+            .cloned()
+            .collect();
+        self.set_suspects(suspects);
+        if self.lessons.is_empty() {
+            self.lesson_at = Some(now);
+        }
+    }
+
+    fn on_finding(&mut self, Finding { endpoint, pulse }: Finding) {
+        let topology = self.publisher.published.topology.load();
+        // The probe of a node that has just lost its place may have had a last word.
+        if !topology
+            .primary_nodes()
+            .any(|node| node.endpoint == endpoint)
+        {
+            return;
+        }
+        drop(topology);
+        let mut suspects = self.suspects.clone();
+        match pulse {
+            Pulse::Silent => {
+                warn!(node = %endpoint, "primary does not answer");
+                self.refresh
+                    .on_hint(now(), &Hint::ProbeFailed(endpoint.clone()));
+                suspects.insert(endpoint);
+            }
+            Pulse::Alive => {
+                info!(node = %endpoint, "primary answers again");
+                suspects.remove(&endpoint);
+            }
+        }
+        self.set_suspects(suspects);
+    }
+
+    fn set_suspects(&mut self, suspects: BTreeSet<Endpoint>) {
+        self.refresh.on_suspicion(!suspects.is_empty());
+        if suspects != self.suspects {
+            self.suspects = suspects.clone();
+            self.publisher.suspects(suspects);
+        }
+    }
+
+    /// Asks the primary of the first slots, so that a mixed cluster does not look different each time; if that fails, the next.
+    fn begin_lesson(&mut self) {
+        let topology = self.publisher.published.topology.load();
+        let primaries: Vec<&Endpoint> = topology
+            .primary_nodes()
+            .map(|node| &node.endpoint)
+            .collect();
+        let turn = self
+            .lessons_failed
+            .checked_rem(primaries.len())
+            .unwrap_or(0);
+        let Some(teacher) = primaries.get(turn).map(|endpoint| (*endpoint).clone()) else {
+            return;
+        };
+        drop(primaries);
+        drop(topology);
+        let known = self.learned.clone();
+        let (credentials, patience) = (self.credentials.clone(), self.timings.ask_timeout);
+        let mut random = self.fork_random();
+        let lesson = async move {
+            let mut wire =
+                Wire::dial(&teacher, credentials.as_deref(), &mut random, patience).await?;
+            learn(&mut wire, known.as_ref()).await
+        };
+        self.lessons
+            .spawn_local(within(patience * LESSON_PATIENCE, lesson));
+    }
+
+    fn on_lesson(&mut self, result: Result<Option<Lesson>, AskFailure>) {
+        let pause = match result {
+            Ok(lesson) => {
+                if let Some(Lesson { facts, commands }) = lesson {
+                    info!(
+                        server = facts.server,
+                        version = facts.shown_version(),
+                        "server"
+                    );
+                    self.learned = Some(facts.clone());
+                    self.publisher.server(facts, commands);
+                }
+                self.lessons_failed = 0;
+                self.timings.refresh_period
+            }
+            Err(why) => {
+                if self.lessons_failed == 0 {
+                    info!(%why, "cannot learn what kind of server this is");
+                }
+                self.lessons_failed += 1;
+                let growth = u32::try_from(self.lessons_failed).unwrap_or(u32::MAX);
+                self.timings
+                    .refresh_gap_max
+                    .saturating_mul(growth)
+                    .min(self.timings.refresh_period)
+            }
+        };
+        self.lesson_at = Some(now() + self.random.around(pause, LESSON_JITTER_PERCENT));
+    }
+
+    fn fork_random(&mut self) -> Random {
+        Random::new(self.random.next())
+    }
+}
+
+/// Everything that a node can say about the cluster, in one exchange.
+async fn ask(
+    node: &Endpoint,
+    credentials: Option<&Credentials>,
+    mut random: Random,
+    patience: Duration,
+) -> Result<View, AskFailure> {
+    let mut wire = Wire::dial(node, credentials, &mut random, patience).await?;
+    let questions: [&[&str]; 3] = [
+        &["CLUSTER", "SLOTS"],
+        &["CLUSTER", "INFO"],
+        &["CLUSTER", "MYID"],
+    ];
+    let replies = wire.ask(&questions).await?;
+    let [slots, cluster_info, my_id] = replies.as_slice() else {
+        return Err(AskFailure::Malformed("not as many replies as questions"));
+    };
+    let topology = parse_cluster_slots(&decode(slots)?, node)?;
+    if topology.uncovered() == SLOT_COUNT {
+        return Err(AskFailure::NoSlots);
+    }
+    let ClusterInfo { epoch, state_ok } = ClusterInfo::from_reply(&decode(cluster_info)?);
+    let node_id = text(&decode(my_id)?).map(Arc::from);
+    Ok(View {
+        topology,
+        epoch,
+        state_ok,
+        node_id,
+    })
+}
+
+/// The loop turns at least so often, whatever is due.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Nodes that are named in a line about what is wrong.
+const REASONS_MAX: usize = 8;
+
+/// Times the patience of one question: `COMMAND` is long.
+const LESSON_PATIENCE: u32 = 3;
+
+/// Rounds without a result that are worth a warning.
+const UNDECIDED_TO_WARN: u32 = 3;
+
+const LESSON_JITTER_PERCENT: u32 = 20;

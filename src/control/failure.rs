@@ -1,0 +1,67 @@
+//! Why a node gave no useful answer to the control thread, in words for logs and the status page.
+
+use std::fmt;
+
+use crate::topology::SlotsError;
+
+/// Why a node that was asked did not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskFailure {
+    /// The name means no address.
+    Resolve(String),
+    /// No connection.
+    Connect(String),
+    /// No answer in time.
+    Timeout,
+    /// The connection ended before the answer did.
+    Closed(String),
+    /// What came is not RESP2, or larger than any reply should be.
+    Malformed(&'static str),
+    /// AUTH was refused; the node's words.
+    Auth(String),
+    /// The node wants AUTH or gives no permission, or refuses otherwise; its words.
+    Refused(String),
+    /// The node is no member of a cluster, and never will be as it is configured.
+    ClusterDisabled,
+    /// The node knows of no slot that is served: it has left the cluster, or not yet joined it.
+    NoSlots,
+    /// The node describes something that cannot be.
+    Slots(SlotsError),
+}
+
+impl From<SlotsError> for AskFailure {
+    fn from(error: SlotsError) -> Self {
+        match error {
+            SlotsError::Refused(text) if text.contains("cluster support disabled") => {
+                Self::ClusterDisabled
+            }
+            SlotsError::Refused(text) => Self::Refused(text),
+            SlotsError::NotAList | SlotsError::Entry { .. } | SlotsError::Overlap(_) => {
+                Self::Slots(error)
+            }
+        }
+    }
+}
+
+impl fmt::Display for AskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve(why) => write!(f, "cannot resolve the name: {why}"),
+            Self::Connect(why) => write!(f, "cannot connect: {why}"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Closed(why) => write!(f, "the connection ended: {why}"),
+            Self::Malformed(what) => write!(f, "not a Redis answer: {what}"),
+            Self::Auth(text) => write!(f, "AUTH refused: {text}"),
+            Self::Refused(text) => write!(f, "refused: {text}"),
+            Self::ClusterDisabled => {
+                f.write_str("not a cluster node: it runs with cluster support disabled")
+            }
+            Self::NoSlots => {
+                f.write_str("it knows of no served slot: not (yet) a member of a cluster")
+            }
+            Self::Slots(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AskFailure {}

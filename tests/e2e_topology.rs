@@ -1,0 +1,348 @@
+//! The control thread against real clusters: learning, losing and finding primaries.
+//!
+//! Every server is a child of the test, lives in a directory of its own, and dies with it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking, and is nobody's library"
+)]
+
+#[path = "e2e_topology/servers.rs"]
+mod servers;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use servers::{Cluster, Place, Ports, Server, await_that, dead_endpoint};
+use slotcar::clock::now;
+use slotcar::config::Secret;
+use slotcar::control::{AskFailure, Control, ControlThread, Credentials, Hint, Source, start};
+use slotcar::topology::{Endpoint, Role, Slot, Topology};
+
+#[test]
+fn one_live_seed_among_dead_ones_is_enough_to_learn_a_redis_cluster() {
+    let cluster = Cluster::start("redis-server", 3, 3, &[]);
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = Endpoint::new("127.0.0.1", silent.local_addr().unwrap().port());
+    let seeds = vec![
+        dead_endpoint(),
+        silent,
+        dead_endpoint(),
+        cluster.endpoint(4),
+    ];
+    let (control, _thread) = learn(seeds, None);
+    await_covered(&control);
+    let topology = control.published.topology.load();
+    assert_eq!((topology.shards().len(), topology.version() > 0), (3, true));
+    await_that("all six nodes are known", || {
+        control.published.topology.load().nodes().len() == 6
+    });
+    let topology = control.published.topology.load();
+    for slot in [0, 5460, 5461, 10922, 10923, 16383]
+        .into_iter()
+        .filter_map(Slot::new)
+    {
+        let owner = &topology.owner_node(slot).unwrap().endpoint;
+        assert_eq!(
+            cluster.server_at(owner).keys_slot_refusal(slot),
+            None,
+            "{slot} at {owner}"
+        );
+    }
+    await_that("the server is known", || {
+        control.published.commands.load().is_some()
+    });
+    let facts = control.published.facts.load();
+    assert!(facts.redis_version.starts_with("7.0."), "{facts:?}");
+    assert_eq!(
+        (facts.valkey_version.as_deref(), &*facts.server),
+        (None, "redis")
+    );
+    let commands = control.published.commands.load_full().unwrap();
+    assert!(commands.starts_with(b"*2") && commands.ends_with(b"\r\n") && commands.len() > 10_000);
+}
+
+#[test]
+fn a_valkey_cluster_is_learned_and_a_stopped_primary_is_suspected_until_it_goes_on() {
+    let cluster = Cluster::start("valkey-server", 3, 0, &["--cluster-node-timeout", "60000"]);
+    let (control, _thread) = learn(cluster.seeds(), None);
+    await_covered(&control);
+    await_that("the server is known", || {
+        control.published.commands.load().is_some()
+    });
+    let facts = control.published.facts.load();
+    assert_eq!(facts.server, "valkey");
+    assert!(
+        facts
+            .valkey_version
+            .as_deref()
+            .is_some_and(|version| version.starts_with("8.")),
+        "{facts:?}"
+    );
+
+    let mut changes = control.changes();
+    changes.mark_unchanged();
+    cluster.servers[1].signal("STOP");
+    let stopped = now();
+    await_that("the stopped primary is suspected", || {
+        control
+            .published
+            .suspects
+            .load()
+            .contains(&cluster.endpoint(1))
+    });
+    assert!(
+        now().since(stopped) < Duration::from_secs(4),
+        "{:?}",
+        now().since(stopped)
+    );
+    assert!(changes.has_changed().unwrap());
+    cluster.servers[1].signal("CONT");
+    await_that("nobody is suspected", || {
+        control.published.suspects.load().is_empty()
+    });
+    assert_eq!(control.published.topology.load().version(), 1);
+}
+
+#[test]
+fn seeds_may_come_up_later() {
+    let place = Place::new();
+    let ports: Vec<Ports> = (0..3).map(|_| Ports::free()).collect();
+    let seeds: Vec<Endpoint> = ports
+        .iter()
+        .map(|ports| Endpoint::new("127.0.0.1", ports.data))
+        .collect();
+    let (control, _thread) = learn(seeds.clone(), None);
+    await_that("the status names every seed", || {
+        let status = control.published.status.load();
+        seeds.iter().all(|seed| {
+            matches!(
+                status.failures.get(seed).map(|failed| &failed.why),
+                Some(AskFailure::Connect(_))
+            )
+        }) && control.published.trouble.load().contains("refused")
+    });
+    assert!(control.published.topology.load().is_empty());
+    let servers = ports
+        .into_iter()
+        .map(|ports| Server::start("redis-server", &place, ports, &[]))
+        .collect();
+    let cluster = Cluster::form(place, servers, 3, None);
+    await_covered(&control);
+    await_that("nothing is wrong any more", || {
+        control.published.trouble.load().is_empty()
+            && control.published.status.load().failures.is_empty()
+    });
+    drop(cluster);
+}
+
+#[test]
+fn a_server_without_cluster_support_is_called_that() {
+    let place = Place::new();
+    let plain = Server::start(
+        "redis-server",
+        &place,
+        Ports::free(),
+        &["--cluster-enabled", "no"],
+    );
+    let seed = plain.endpoint();
+    let (control, thread) = learn(vec![seed.clone()], None);
+    await_that("the status says so", || {
+        why(&control, &seed) == Some(AskFailure::ClusterDisabled)
+    });
+    let trouble = control.published.trouble.load();
+    assert!(trouble.contains("cluster support disabled"), "{trouble}");
+    thread.stop();
+}
+
+#[test]
+fn credentials_are_needed_and_used() {
+    let secret = ["--requirepass", "sesame", "--masterauth", "sesame"];
+    let cluster = Cluster::start("redis-server", 3, 0, &secret);
+    let account = [
+        "ACL",
+        "SETUSER",
+        "sidecar",
+        "on",
+        ">pass word",
+        "+cluster",
+        "+ping",
+    ];
+    cluster
+        .servers
+        .iter()
+        .for_each(|server| assert_eq!(server.ask(&account), "OK"));
+    let credentials = |user: Option<&str>, password: &str| {
+        Some(Credentials {
+            user: user.map(ToOwned::to_owned),
+            password: Secret::new(password.as_bytes()),
+        })
+    };
+    for (credentials, expected) in [
+        (None, Some("refused: NOAUTH")),
+        (credentials(None, "wrong"), Some("AUTH refused: WRONGPASS")),
+        (
+            credentials(Some("nobody"), "sesame"),
+            Some("AUTH refused: WRONGPASS"),
+        ),
+        (credentials(None, "sesame"), None),
+        (credentials(Some("default"), "sesame"), None),
+        // May not ask INFO: the topology does not depend on it.
+        (credentials(Some("sidecar"), "pass word"), None),
+    ] {
+        let (control, _thread) = learn(cluster.seeds(), credentials.clone());
+        match expected {
+            None => await_covered(&control),
+            Some(text) => await_that(text, || {
+                why(&control, &cluster.endpoint(0))
+                    .is_some_and(|why| why.to_string().starts_with(text))
+            }),
+        }
+        assert!(!format!("{credentials:?}").contains("sesame"));
+    }
+}
+
+#[test]
+fn a_failover_by_hand_is_learned_from_one_moved() {
+    let cluster = Cluster::start("redis-server", 3, 3, &[]);
+    let (control, _thread) = learn(cluster.seeds(), None);
+    await_that("all six nodes are known", || {
+        control.published.topology.load().nodes().len() == 6
+    });
+    let (old, new, slot) = shard_of_slot_0(&control.published.topology.load());
+    assert_eq!(cluster.server_at(&new).ask(&["CLUSTER", "FAILOVER"]), "OK");
+    await_that("the old primary redirects", || {
+        cluster.server_at(&old).keys_slot_refusal(slot).is_some()
+    });
+    let promoted = now();
+    control.hints.send(Hint::Moved {
+        slot,
+        to: new.clone(),
+    });
+    await_that("the new primary is published", || {
+        owner(&control, slot).is_some_and(|owner| owner == new)
+    });
+    assert!(
+        now().since(promoted) < Duration::from_secs(3),
+        "{:?}",
+        now().since(promoted)
+    );
+    assert_eq!(control.published.topology.load().uncovered(), 0);
+}
+
+#[test]
+fn a_killed_primary_is_noticed_and_its_successor_published_without_any_hint() {
+    let mut cluster = Cluster::start("redis-server", 3, 3, &[]);
+    let (control, _thread) = learn(cluster.seeds(), None);
+    await_that("all six nodes are known", || {
+        control.published.topology.load().nodes().len() == 6
+    });
+    // A probe has its connection once its first interval is over; killing before that is a test as good.
+    let (old, new, slot) = shard_of_slot_0(&control.published.topology.load());
+    cluster.kill(&old);
+    let killed = now();
+    await_that("the dead primary is suspected", || {
+        control.published.suspects.load().contains(&old)
+    });
+    let suspected = now().since(killed);
+    await_that("its replica says that it is primary", || {
+        cluster.server_at(&new).ask(&["ROLE"]).contains("master")
+    });
+    let promoted = now();
+    await_that("the new primary is published", || {
+        owner(&control, slot).is_some_and(|owner| owner == new)
+    });
+    println!(
+        "suspected after {suspected:?}, promoted after {:?}, published {:?} later",
+        promoted.since(killed),
+        now().since(promoted)
+    );
+    assert!(suspected < Duration::from_secs(3), "{suspected:?}");
+    assert!(
+        now().since(promoted) < Duration::from_secs(3),
+        "{:?}",
+        now().since(promoted)
+    );
+    assert_eq!(control.published.topology.load().uncovered(), 0);
+    await_that("nobody is suspected", || {
+        control.published.suspects.load().is_empty()
+    });
+}
+
+#[test]
+fn endpoints_are_understood_however_the_nodes_announce_them() {
+    let cluster = Cluster::start("redis-server", 3, 0, &[]);
+    let set = |name: &str, value: &str| {
+        let set = |server: &Server| assert_eq!(server.ask(&["CONFIG", "SET", name, value]), "OK");
+        cluster.servers.iter().for_each(set);
+    };
+    let seeds: Vec<Endpoint> = cluster
+        .servers
+        .iter()
+        .map(|server| Endpoint::new("localhost", server.ports.data))
+        .collect();
+    let check = |preferred: &str, host: &str| {
+        set("cluster-preferred-endpoint-type", preferred);
+        // Host names travel with the gossip.
+        await_that(&format!("{preferred} endpoints are at {host}"), || {
+            let (control, _thread) = learn(seeds.clone(), None);
+            await_covered(&control);
+            let topology = control.published.topology.load();
+            topology
+                .primary_nodes()
+                .all(|node| &*node.endpoint.host == host && cluster.has(node.endpoint.port))
+        });
+    };
+    check("ip", "127.0.0.1");
+    // Nodes without a host name say "?", and their address beside it.
+    check("hostname", "127.0.0.1");
+    // NULL: where the node was found.
+    check("unknown-endpoint", "localhost");
+    set("cluster-announce-hostname", "localhost");
+    check("hostname", "localhost");
+}
+
+fn learn(seeds: Vec<Endpoint>, credentials: Option<Credentials>) -> (Control, ControlThread) {
+    let source = Source {
+        credentials,
+        ..Source::new(seeds)
+    };
+    start(source).unwrap()
+}
+
+fn await_covered(control: &Control) {
+    await_that("every slot has a primary", || {
+        control.published.topology.load().uncovered() == 0
+    });
+}
+
+fn owner(control: &Control, slot: Slot) -> Option<Endpoint> {
+    control
+        .published
+        .topology
+        .load()
+        .owner_node(slot)
+        .map(|node| node.endpoint.clone())
+}
+
+fn why(control: &Control, node: &Endpoint) -> Option<AskFailure> {
+    control
+        .published
+        .status
+        .load()
+        .failures
+        .get(node)
+        .map(|failed| failed.why.clone())
+}
+
+/// The primary and the replica of slot 0.
+fn shard_of_slot_0(topology: &Topology) -> (Endpoint, Endpoint, Slot) {
+    let slot = Slot::new(0).unwrap();
+    let shard = topology.shard(slot).unwrap();
+    let node = |index: usize| &topology.nodes()[index];
+    let (primary, replica) = (node(shard.primary.unwrap()), node(shard.replicas[0]));
+    assert_eq!((primary.role, replica.role), (Role::Primary, Role::Replica));
+    (primary.endpoint.clone(), replica.endpoint.clone(), slot)
+}
