@@ -1,0 +1,191 @@
+//! Answers on their way back: from the oldest ticket of a link to the seat that waits for it.
+
+use super::Hub;
+use crate::clock::Now;
+use crate::downstream::replies::Seat;
+use crate::downstream::session::{Session, Wait};
+use crate::reply::redirect::{Refusal, refusal};
+use crate::resp::write;
+use crate::route::part::{LinkId, Part, Purpose, SessionId, Ticket};
+use crate::upstream::link::LinkDown;
+use crate::upstream::queue::Orphan;
+
+/// Gathers kept for the next requests to several nodes.
+const SPARE_GATHERS_MAX: usize = 256;
+
+impl Hub {
+    /// A whole reply of a link: it belongs to the oldest part.
+    pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
+        let refused = if frame.first() == Some(&b'-') {
+            refusal(frame).filter(is_fault)
+        } else {
+            None
+        };
+        let Some(link) = self.link_mut(id) else {
+            return Ok(());
+        };
+        let bytes = match (&refused, link.queue().front()) {
+            (Some(_), Some((_, bytes))) => bytes::Bytes::copy_from_slice(bytes),
+            (Some(_) | None, Some(_) | None) => bytes::Bytes::new(),
+        };
+        let part = link
+            .queue_mut()
+            .answer()
+            .ok_or(LinkDown::Desync("a reply that nobody asked for"))?;
+        if part.misplaced {
+            self.lanes.note_settled(part.target);
+        }
+        match (part.purpose, refused) {
+            (Purpose::Swallow, _) => {}
+            (Purpose::Answer(_), Some(refusal)) => {
+                self.on_refused(
+                    now,
+                    id,
+                    Orphan {
+                        part,
+                        bytes,
+                        sent: true,
+                    },
+                    &refusal,
+                );
+            }
+            (Purpose::Answer(ticket), None) => self.deliver(now, ticket, frame),
+        }
+        Ok(())
+    }
+
+    /// Puts a frame into its seat. A session that is gone needs it no more.
+    pub(super) fn deliver(&mut self, now: Now, ticket: Ticket, frame: &[u8]) {
+        let index = ticket.session.index as usize;
+        let Some(session) = self
+            .sessions
+            .get_mut(index)
+            .filter(|s| s.generation == ticket.session.generation)
+        else {
+            return;
+        };
+        match session.replies.seat_mut(ticket.seat) {
+            Some(Seat::Waits) => {
+                session.out.adopt(&mut self.pool);
+                session.replies.fill(ticket.seat, &mut session.out, frame);
+            }
+            Some(Seat::Gathers(gather)) => {
+                let gather = *gather;
+                self.gather(now, ticket, gather, frame);
+            }
+            Some(Seat::Walks(_)) => self.deliver_walk(now, ticket, frame),
+            Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
+        }
+        self.note_session_woken(ticket.session);
+    }
+
+    /// Answers a part with an error of our own. `text` without the leading `-`.
+    pub(super) fn answer_error(&mut self, now: Now, part: &Part, text: &str) {
+        let Purpose::Answer(ticket) = part.purpose else {
+            return;
+        };
+        let mut frame = Vec::with_capacity(text.len() + 3);
+        write::error(&mut frame, text.as_bytes());
+        self.counters.errors += 1;
+        self.deliver_error(now, ticket, &frame);
+    }
+
+    /// Tells the driver that a session has something to write or may run on.
+    pub(super) fn note_session_woken(&mut self, id: SessionId) {
+        let index = id.index as usize;
+        let Some(session) = self
+            .sessions
+            .get_mut(index)
+            .filter(|s| s.generation == id.generation)
+        else {
+            return;
+        };
+        let waiting_bytes = session.out.len() + session.replies.held_bytes();
+        if !session.cut && waiting_bytes > self.settings.limits.session_output_bytes_max {
+            tracing::warn!(
+                client = session.identity.id,
+                "cut: it does not read its replies"
+            );
+            session.cut = true;
+        }
+        if !session.wake_noted {
+            session.wake_noted = true;
+            self.effects.sessions.push(id);
+        }
+    }
+
+    pub(super) fn end_wait_for_link(&mut self, id: SessionId) {
+        if let Some(session) = self.session_mut(id) {
+            session.wait = Wait::Nothing;
+            self.note_session_woken(id);
+        }
+    }
+
+    /// Gives back what the seats of an ended session stand for.
+    pub(super) fn free_gathers(&mut self, session: &Session) {
+        for seat in session.replies.seats() {
+            if let Seat::Gathers(index) = seat {
+                self.free_gather(*index);
+            }
+        }
+    }
+
+    fn deliver_error(&mut self, now: Now, ticket: Ticket, frame: &[u8]) {
+        let index = ticket.session.index as usize;
+        let Some(session) = self
+            .sessions
+            .get_mut(index)
+            .filter(|s| s.generation == ticket.session.generation)
+        else {
+            return;
+        };
+        match session.replies.seat_mut(ticket.seat) {
+            Some(Seat::Waits | Seat::Walks(_)) => {
+                session.replies.fill(ticket.seat, &mut session.out, frame)
+            }
+            Some(Seat::Gathers(gather)) => {
+                let gather = *gather;
+                self.gather(now, ticket, gather, frame);
+            }
+            Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
+        }
+        self.note_session_woken(ticket.session);
+    }
+
+    fn gather(&mut self, now: Now, ticket: Ticket, index: u32, frame: &[u8]) {
+        let Some(gather) = self.gathers.get_mut(index as usize) else {
+            return;
+        };
+        if !gather.on_reply(usize::from(ticket.part), frame) {
+            return;
+        }
+        // Only INFO looks at the face; all else is merged without making it.
+        let rows = if gather.shows_face() {
+            self.section_rows()
+        } else {
+            Vec::new()
+        };
+        let face = self.settings.server_face(self.sessions.len(), now, &rows);
+        let session = self.sessions.get_mut(ticket.session.index as usize);
+        if let (Some(session), Some(gather)) = (session, self.gathers.get_mut(index as usize)) {
+            let proto = session.identity.proto;
+            let Session { replies, out, .. } = session;
+            out.adopt(&mut self.pool);
+            replies.fill_with(ticket.seat, out, |buf| gather.finish(proto, &face, buf));
+        }
+        self.free_gather(index);
+    }
+
+    fn free_gather(&mut self, index: u32) {
+        if let Some(gather) = self.gathers.try_remove(index as usize)
+            && self.spare_gathers.len() < SPARE_GATHERS_MAX
+        {
+            self.spare_gathers.push(gather);
+        }
+    }
+}
+
+/// Refusals that concern a request, not the way there, are the client's to see.
+fn is_fault(refusal: &Refusal<'_>) -> bool {
+    !matches!(refusal, Refusal::NoScript | Refusal::Unblocked)
+}

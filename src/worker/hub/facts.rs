@@ -1,0 +1,119 @@
+//! What the hub counts, and what it says about itself.
+
+use super::{Hub, Settings};
+use crate::clock::Now;
+use crate::reply::info::ServerFace;
+
+/// Counts since the start of a worker. One writer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    pub connections: u64,
+    pub requests: u64,
+    /// Error replies made here.
+    pub errors: u64,
+    /// `MOVED` and `ASK` that were followed.
+    pub redirections: u64,
+    /// `TRYAGAIN`, `CLUSTERDOWN`, `LOADING`, … that were waited out.
+    pub refusals: u64,
+    /// Parts that had to wait.
+    pub held: u64,
+    /// Parts that were sent again because their link was lost.
+    pub resent: u64,
+    /// Parts whose clients were told that they could not be served, or that nobody knows.
+    pub given_up: u64,
+    pub dials: u64,
+    pub links_lost: u64,
+}
+
+impl Counters {
+    /// Name and value of each, for the `slotcar` section of `INFO`.
+    pub fn rows(&self) -> [(&'static str, u64); 10] {
+        [
+            ("connections", self.connections),
+            ("requests", self.requests),
+            ("errors", self.errors),
+            ("redirections", self.redirections),
+            ("refusals", self.refusals),
+            ("held", self.held),
+            ("resent", self.resent),
+            ("given_up", self.given_up),
+            ("dials", self.dials),
+            ("links_lost", self.links_lost),
+        ]
+    }
+}
+
+impl Settings {
+    /// What `INFO` shows of this process; `sessions` are those of this worker.
+    pub(super) fn server_face<'a>(
+        &'a self,
+        sessions: usize,
+        now: Now,
+        rows: &'a [(&'static str, String)],
+    ) -> ServerFace<'a> {
+        ServerFace {
+            run_id: &self.run_id,
+            process_id: self.process_id,
+            port: self.port,
+            uptime: now.since_start(),
+            connected_clients: sessions as u64,
+            clients_max: self.clients_max,
+            slotcar: rows,
+            ..ServerFace::default()
+        }
+    }
+}
+
+/// What a hub has to keep at the moment. A hub that nobody uses has at most links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub sessions: usize,
+    pub links: usize,
+    /// Parts that links wait to send or to have answered, `ASKING` included.
+    pub queued: usize,
+    /// Parts that wait in lanes.
+    pub held: usize,
+    pub held_bytes: usize,
+    /// Requests whose parts are being gathered.
+    pub gathers: usize,
+}
+
+impl Hub {
+    pub fn load(&self) -> Load {
+        Load {
+            sessions: self.sessions.len(),
+            links: self.links.len(),
+            queued: self
+                .links
+                .iter()
+                .map(|(_, place)| place.link.queue().len())
+                .sum(),
+            held: self.lanes.held_parts(),
+            held_bytes: self.lanes.held_bytes(),
+            gathers: self.gathers.len(),
+        }
+    }
+
+    /// Whether anything waits for time to pass.
+    pub fn has_held(&self) -> bool {
+        !self.lanes.is_empty() || self.pause.is_some()
+    }
+
+    /// The lines of the `slotcar` section of `INFO`.
+    pub(super) fn section_rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![
+            ("slotcar_version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("sessions", self.sessions.len().to_string()),
+            ("links", self.links.len().to_string()),
+            ("nodes", self.owners.nodes().count().to_string()),
+            ("held_requests", self.lanes.held_parts().to_string()),
+            ("held_bytes", self.lanes.held_bytes().to_string()),
+        ];
+        rows.extend(
+            self.counters
+                .rows()
+                .map(|(name, value)| (name, value.to_string())),
+        );
+        rows
+    }
+}

@@ -1,0 +1,204 @@
+//! Parts in trouble: what the verdict says is done here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Hub;
+use super::place::Body;
+use crate::clock::Now;
+use crate::control::Hint;
+use crate::reply::errors;
+use crate::reply::redirect::{self, Host, Refusal};
+use crate::route::hold::Held;
+use crate::route::part::{LinkId, NodeId, Part, Purpose, Target};
+use crate::route::verdict::{Fault, GiveUp, Verdict, judge};
+use crate::topology::{Endpoint, Slot};
+use crate::upstream::queue::Orphan;
+
+impl Hub {
+    /// A node has refused a part without executing it.
+    pub(super) fn on_refused(
+        &mut self,
+        now: Now,
+        from: LinkId,
+        orphan: Orphan,
+        refusal: &Refusal<'_>,
+    ) {
+        let Orphan {
+            mut part, bytes, ..
+        } = orphan;
+        let fault = match refusal {
+            Refusal::Moved { .. } => Fault::Moved,
+            Refusal::Ask { .. } => Fault::Ask,
+            Refusal::TryAgain => Fault::TryAgain,
+            Refusal::ClusterDown
+            | Refusal::Loading
+            | Refusal::MasterDown
+            | Refusal::ReadOnly
+            | Refusal::NoScript
+            | Refusal::Unblocked
+            | Refusal::Redirect { .. } => Fault::Refused,
+        };
+        let verdict = judge(fault, &part, now, &self.settings.retry);
+        if matches!(fault, Fault::Moved | Fault::Ask) {
+            part.redirects = part.redirects.saturating_add(1);
+        }
+        part.troubled_since.get_or_insert(now);
+        let target = part.target;
+        // Also where a lane is: it may stand for a part at another node, and be younger than what is queued here.
+        let mut recalled = self.recall(from, target);
+        let (named, moved) = self.take_in(from, refusal);
+        recalled.extend(moved);
+        match verdict {
+            Verdict::Follow => {
+                self.counters.redirections += 1;
+                match (refusal, named) {
+                    (Refusal::Ask { .. }, Some(node)) => self.follow_ask(now, part, node, bytes),
+                    (_, Some(_)) => self.place_again(now, Held { part, bytes }),
+                    // The node does not know where: as good as a refusal.
+                    (_, None) => {
+                        let pause = self.settings.retry.pause(part.refusals);
+                        self.pause(now, part, &bytes, pause);
+                    }
+                }
+            }
+            Verdict::Resend => self.place_again(now, Held { part, bytes }),
+            Verdict::Hold(pause) => {
+                self.counters.refusals += 1;
+                self.pause(now, part, &bytes, pause);
+            }
+            Verdict::GiveUp(why) => self.give_up(now, &part, why),
+        }
+        self.place_recalled(now, recalled);
+    }
+
+    /// The link of a part is gone.
+    pub(super) fn on_orphan(&mut self, now: Now, orphan: Orphan) {
+        if orphan.part.purpose == Purpose::Swallow {
+            return;
+        }
+        let Orphan {
+            mut part,
+            bytes,
+            sent,
+        } = orphan;
+        let fault = if sent {
+            Fault::LostSent
+        } else {
+            Fault::LostUnsent
+        };
+        let verdict = judge(fault, &part, now, &self.settings.retry);
+        match verdict {
+            Verdict::GiveUp(why) => self.give_up(now, &part, why),
+            Verdict::Hold(pause) => self.pause(now, part, &bytes, pause),
+            Verdict::Follow | Verdict::Resend => {
+                part.refusals = part.refusals.saturating_add(u8::from(sent));
+                part.troubled_since.get_or_insert(now);
+                self.counters.resent += 1;
+                self.place_again(now, Held { part, bytes });
+            }
+        }
+    }
+
+    fn pause(&mut self, now: Now, mut part: Part, bytes: &Bytes, pause: Duration) {
+        part.refusals = part.refusals.saturating_add(1);
+        self.hold(now, part, &Body::Shared(bytes), Some(now + pause));
+    }
+
+    /// Answers a part with the reason why it has no answer.
+    pub(super) fn give_up(&mut self, now: Now, part: &Part, why: GiveUp) {
+        self.counters.given_up += 1;
+        let node = self
+            .owners
+            .of_target(part.target)
+            .and_then(|id| self.owners.node(id));
+        let endpoint = node.map(|n| n.endpoint.clone());
+        let held_for = part
+            .troubled_since
+            .map_or(Duration::ZERO, |since| now.since(since));
+        let text = match (why, part.target) {
+            (GiveUp::OutcomeUnknown, _) => errors::unknown_outcome(shown(endpoint.as_ref())),
+            (_, Target::Node(_)) => errors::node_unreachable(shown(endpoint.as_ref()), held_for),
+            (GiveUp::TooManyRedirects, Target::Slot(slot)) => {
+                errors::too_many_redirections(slot.get(), u32::from(part.redirects))
+            }
+            (GiveUp::HeldTooLong, Target::Slot(slot)) => {
+                errors::hold_ran_out(slot.get(), endpoint.as_ref(), held_for)
+            }
+            (GiveUp::HoldFull, Target::Slot(slot)) => errors::hold_is_full(slot.get()),
+        };
+        self.answer_error(now, part, &text);
+    }
+
+    pub(super) fn refuse_unreachable(&mut self, now: Now, part: &Part) {
+        self.counters.given_up += 1;
+        let text = errors::no_topology_yet(&self.trouble);
+        self.answer_error(now, part, &text);
+    }
+
+    /// Asks the node that imports the part's slot, unless something older waits at the one that exports it.
+    fn follow_ask(&mut self, now: Now, part: Part, node: NodeId, bytes: Bytes) {
+        if self.lanes.has_older(part.target, part.seq) {
+            return self.place_again(now, Held { part, bytes });
+        }
+        match self.link_to(now, node, part.proto) {
+            Ok(link) => self.place_asking(now, part, link, &bytes),
+            Err(not_before) => self.hold(now, part, &Body::Shared(&bytes), Some(not_before)),
+        }
+    }
+
+    /// Takes in what a refusal says about the cluster; returns the node that it names, and what had not left for a
+    /// node that does not serve it any more.
+    ///
+    /// What waits for the slot is not released here: the refused part has to be in its place first.
+    fn take_in(&mut self, from: LinkId, refusal: &Refusal<'_>) -> (Option<NodeId>, Vec<Orphan>) {
+        let at = self.link_mut(from).map(|link| link.node);
+        let Some(at) = at.and_then(|id| self.owners.node(id)) else {
+            return (None, Vec::new());
+        };
+        let at = at.endpoint.clone();
+        let named = match refusal {
+            Refusal::Moved { to, .. } | Refusal::Ask { to, .. } => named(to, &at),
+            Refusal::TryAgain => return (None, Vec::new()),
+            Refusal::ClusterDown
+            | Refusal::Loading
+            | Refusal::MasterDown
+            | Refusal::ReadOnly
+            | Refusal::NoScript
+            | Refusal::Unblocked
+            | Refusal::Redirect { .. } => None,
+        };
+        let Some(to) = named else {
+            self.effects.hints.push(Hint::Refused(at));
+            return (None, Vec::new());
+        };
+        let node = self.owners.intern(&to);
+        let mut recalled = Vec::new();
+        if let Refusal::Moved { slot, .. } = refusal
+            && let Some(slot) = Slot::new(*slot)
+        {
+            self.effects.hints.push(Hint::Moved { slot, to });
+            if self.owners.patch(slot, node) {
+                recalled = self.count_misplaced();
+            }
+        }
+        (Some(node), recalled)
+    }
+}
+
+/// The endpoint that a redirection names; an empty host is the host of the node that said so.
+fn named(to: &redirect::Target<'_>, at: &Endpoint) -> Option<Endpoint> {
+    match to.host {
+        Host::Unknown => None,
+        Host::Named(host) => Some(Endpoint::new(host, to.port)),
+        Host::Same => Some(Endpoint {
+            host: at.host.clone(),
+            port: to.port,
+        }),
+    }
+}
+
+fn shown(endpoint: Option<&Endpoint>) -> String {
+    endpoint.map_or_else(|| "the node".to_owned(), Endpoint::to_string)
+}

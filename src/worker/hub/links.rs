@@ -1,0 +1,329 @@
+//! Links from their dial to their end, and the bytes that come in on them.
+
+use std::io::IoSlice;
+
+use super::{Hub, LinkPlace};
+use crate::clock::Now;
+use crate::control::Hint;
+use crate::downstream::session::Wait;
+use crate::resp::Proto;
+use crate::resp::reply::is_push;
+use crate::route::part::{LinkId, NodeId, Part, Purpose};
+use crate::upstream::handshake::Greeted;
+use crate::upstream::link::{Cut, Link, LinkDown};
+
+impl Hub {
+    /// The link to a node, dialled if there is none; Err: not before that moment.
+    pub(super) fn link_to(&mut self, now: Now, id: NodeId, proto: Proto) -> Result<LinkId, Now> {
+        let Some(node) = self.owners.node_mut(id) else {
+            return Err(now + self.settings.backoff.max);
+        };
+        if node.suspect {
+            return Err(now + self.settings.retry.pause_max);
+        }
+        if let Some(link) = *node.link_mut(proto) {
+            return Ok(link);
+        }
+        if let Some(not_before) = node.backoff.wait_until(now) {
+            return Err(not_before);
+        }
+        self.generations = self.generations.wrapping_add(1);
+        let place = LinkPlace {
+            generation: self.generations,
+            wake_noted: false,
+            link: Link::new(id, proto),
+        };
+        let index = u32::try_from(self.links.insert(place)).unwrap_or(u32::MAX);
+        let link = LinkId {
+            index,
+            generation: self.generations,
+        };
+        *node.link_mut(proto) = Some(link);
+        self.effects.dials.push((link, node.endpoint.clone()));
+        self.counters.dials += 1;
+        Ok(link)
+    }
+
+    /// The node has accepted the connection.
+    pub fn on_dialed(&mut self, id: LinkId) {
+        let settings = self.settings.clone();
+        if let Some(link) = self.link_mut(id) {
+            link.on_dialed(&settings.greeting);
+        }
+    }
+
+    /// A link has ended: everything that it owed gets a verdict.
+    pub fn on_link_down(&mut self, now: Now, id: LinkId, why: &LinkDown) {
+        if self.link_mut(id).is_none() {
+            return;
+        }
+        let link = self.links.remove(id.index as usize).link;
+        let worked = link.is_open();
+        self.note_link_down(now, &link, why, worked);
+        let (orphans, waiting) = link.into_orphans();
+        for session in waiting {
+            self.end_wait_for_link(session);
+        }
+        for orphan in &orphans {
+            if orphan.part.misplaced {
+                self.lanes.note_settled(orphan.part.target);
+            }
+        }
+        for orphan in orphans {
+            self.on_orphan(now, orphan);
+        }
+        self.release_held(now);
+    }
+
+    /// Bytes have come from a node.
+    pub fn on_node_bytes(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        let mut partial = link.take_partial();
+        let outcome = if partial.is_empty() {
+            let outcome = self.run_replies(now, id, bytes);
+            partial.extend_from_slice(
+                outcome
+                    .as_ref()
+                    .map_or(&[], |&used| bytes.get(used..).unwrap_or_default()),
+            );
+            outcome
+        } else {
+            partial.extend_from_slice(bytes);
+            let outcome = self.run_replies(now, id, &partial);
+            if let Ok(used) = outcome {
+                partial.drain(..used);
+            }
+            outcome
+        };
+        match (outcome, self.link_mut(id)) {
+            (Ok(_), Some(link)) => {
+                link.keep_partial(partial);
+                self.after_answers(now, id);
+            }
+            (Err(down), Some(_)) => {
+                self.note_link_woken(id);
+                self.on_link_down(now, id, &down);
+            }
+            (Ok(_) | Err(_), None) => {}
+        }
+    }
+
+    /// Fills `slices` with what the link's socket should take; None: the link has ended, close the socket.
+    pub fn link_output<'a>(&'a self, id: LinkId, slices: &mut [IoSlice<'a>]) -> Option<usize> {
+        let place = self
+            .links
+            .get(id.index as usize)
+            .filter(|p| p.generation == id.generation)?;
+        Some(place.link.output(slices))
+    }
+
+    /// The link's socket has taken `n` bytes.
+    pub fn on_link_written(&mut self, id: LinkId, n: usize) {
+        if let Some(link) = self.link_mut(id) {
+            link.on_written(n);
+            self.end_waits_if_room(id);
+        }
+    }
+
+    /// The driver looks after this link now (`busy`), or has done all that there was to do: later changes must be told.
+    pub fn on_link_polled(&mut self, id: LinkId, busy: bool) {
+        if let Some(place) = self
+            .links
+            .get_mut(id.index as usize)
+            .filter(|p| p.generation == id.generation)
+        {
+            place.wake_noted = busy;
+        }
+    }
+
+    pub fn link_exists(&self, id: LinkId) -> bool {
+        self.links
+            .get(id.index as usize)
+            .is_some_and(|p| p.generation == id.generation)
+    }
+
+    pub fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(super) fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        let place = self
+            .links
+            .get_mut(id.index as usize)
+            .filter(|p| p.generation == id.generation)?;
+        Some(&mut place.link)
+    }
+
+    /// A part has been queued: wake the link, and stop its session if the link has too much to do.
+    pub(super) fn note_queued(&mut self, id: LinkId, part: &Part) {
+        let (bytes_soft, parts_max) = (
+            self.settings.limits.link_queue_bytes_soft,
+            self.settings.limits.link_queue_requests_max,
+        );
+        self.note_link_woken(id);
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        if link.queue().unsent_bytes() < bytes_soft && link.queue().len() < parts_max {
+            return;
+        }
+        let Purpose::Answer(ticket) = part.purpose else {
+            return;
+        };
+        if let Some(session) = self.session_mut(ticket.session)
+            && session.wait == Wait::Nothing
+        {
+            session.wait = Wait::Link;
+            if let Some(link) = self.link_mut(id) {
+                link.waiting_sessions.push(ticket.session);
+            }
+        }
+    }
+
+    /// Closes the links of nodes that are gone once they owe nothing.
+    pub(super) fn retire_links(&mut self, now: Now, gone: &[NodeId]) {
+        let links: Vec<LinkId> = gone
+            .iter()
+            .filter_map(|&id| self.owners.node(id))
+            .flat_map(|n| n.links())
+            .collect();
+        for id in links {
+            if let Some(link) = self.link_mut(id) {
+                link.retiring = true;
+                self.end_if_retired(now, id);
+            }
+        }
+    }
+
+    /// Ends the links of nodes that do not answer and that nobody asks any more.
+    pub(super) fn drop_links(&mut self, now: Now, nodes: &[NodeId]) {
+        let links: Vec<LinkId> = nodes
+            .iter()
+            .filter_map(|&id| self.owners.node(id))
+            .flat_map(|n| n.links())
+            .collect();
+        for id in links {
+            self.note_link_woken(id);
+            self.on_link_down(
+                now,
+                id,
+                &LinkDown::Lost("the node does not answer and serves nothing any more".into()),
+            );
+        }
+    }
+
+    fn end_if_retired(&mut self, now: Now, id: LinkId) {
+        if self
+            .link_mut(id)
+            .is_some_and(|link| link.retiring && link.queue().is_empty())
+        {
+            self.note_link_woken(id);
+            self.on_link_down(now, id, &LinkDown::Retired);
+        }
+    }
+
+    /// Gives every whole reply in `buf` to whom it belongs; returns how many bytes that was.
+    fn run_replies(&mut self, now: Now, id: LinkId, buf: &[u8]) -> Result<usize, LinkDown> {
+        let settings = self.settings.clone();
+        let mut at = 0;
+        while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(link) = self.link_mut(id) else {
+                return Ok(buf.len());
+            };
+            let cut = link
+                .cut(rest, &settings.reply)
+                .map_err(|_| LinkDown::Desync("not RESP"))?;
+            let Cut::Reply(len) = cut else { break };
+            let frame = rest.get(..len).unwrap_or_default();
+            at += len;
+            if is_push(frame) {
+                // Nothing that was asked on a shared link pushes.
+                continue;
+            }
+            match link.on_greeting_reply(frame) {
+                None => self.on_reply(now, id, frame)?,
+                Some(Greeted::NotYet) => {}
+                Some(Greeted::Done) => self.on_link_open(id),
+                Some(Greeted::Refused(text)) => return Err(LinkDown::Refused(text)),
+            }
+        }
+        Ok(at)
+    }
+
+    fn on_link_open(&mut self, id: LinkId) {
+        let node = self.link_mut(id).map(|link| link.node);
+        if let Some(node) = node.and_then(|n| self.owners.node_mut(n)) {
+            node.backoff.on_success();
+        }
+        self.note_link_woken(id);
+    }
+
+    fn after_answers(&mut self, now: Now, id: LinkId) {
+        self.end_waits_if_room(id);
+        self.end_if_retired(now, id);
+        self.release_held(now);
+    }
+
+    /// Lets the sessions go on that filled a link, once it has half as much to do as stopped them, in bytes and in parts.
+    fn end_waits_if_room(&mut self, id: LinkId) {
+        let (bytes, parts) = (
+            self.settings.limits.link_queue_bytes_soft.div_ceil(2),
+            self.settings.limits.link_queue_requests_max.div_ceil(2),
+        );
+        let Some(link) = self
+            .link_mut(id)
+            .filter(|link| !link.waiting_sessions.is_empty())
+        else {
+            return;
+        };
+        if link.queue().unsent_bytes() < bytes && link.queue().len() < parts {
+            for session in std::mem::take(&mut link.waiting_sessions) {
+                self.end_wait_for_link(session);
+            }
+        }
+    }
+
+    fn note_link_down(&mut self, now: Now, link: &Link, why: &LinkDown, worked: bool) {
+        let random = (self.random() >> 32) as u32;
+        let limits = self.settings.backoff;
+        let Some(node) = self.owners.node_mut(link.node) else {
+            return;
+        };
+        *node.link_mut(link.proto) = None;
+        let endpoint = node.endpoint.clone();
+        if !worked {
+            node.backoff.on_failure(now, &limits, random);
+        }
+        match why {
+            LinkDown::Retired => return,
+            LinkDown::Dial(text) | LinkDown::Refused(text) => {
+                tracing::debug!(node = %endpoint, "no link: {text}");
+                self.effects.hints.push(Hint::DialFailed(endpoint));
+            }
+            LinkDown::Lost(text) => {
+                tracing::debug!(node = %endpoint, "link lost: {text}");
+                self.effects.hints.push(Hint::LinkLost(endpoint));
+            }
+            LinkDown::Desync(text) => {
+                tracing::warn!(node = %endpoint, "link dropped, its answers make no sense: {text}");
+                self.effects.hints.push(Hint::LinkLost(endpoint));
+            }
+        }
+        self.counters.links_lost += 1;
+    }
+
+    pub(super) fn note_link_woken(&mut self, id: LinkId) {
+        let place = self
+            .links
+            .get_mut(id.index as usize)
+            .filter(|p| p.generation == id.generation);
+        if let Some(place) = place
+            && !place.wake_noted
+        {
+            place.wake_noted = true;
+            self.effects.links.push(id);
+        }
+    }
+}

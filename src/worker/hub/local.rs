@@ -1,0 +1,174 @@
+//! What slotcar answers itself, as far as it concerns more than the session that asks.
+
+use std::time::Duration;
+
+use super::Hub;
+use crate::clock::Now;
+use crate::command::{Flags, Local, Row};
+use crate::downstream::local::{
+    After, Extra, Filter, answer, client_line, killed, listed, unblocked,
+};
+use crate::downstream::session::{Session, Wait};
+use crate::reply::info;
+use crate::resp::Proto;
+use crate::resp::request::Request;
+use crate::route::part::SessionId;
+
+/// `CLIENT PAUSE`: requests of all clients wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    until: Now,
+    writes_only: bool,
+}
+
+impl Hub {
+    pub(super) fn run_local(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        local: Local,
+        request: Request<'_>,
+    ) {
+        let Some(session) = self.sessions.get_mut(id.index as usize) else {
+            return;
+        };
+        let mut reply = std::mem::take(&mut self.part_bytes);
+        let after = answer(
+            local,
+            request,
+            &mut session.identity,
+            &self.face,
+            &mut reply,
+        );
+        if after == After::ReplyAnyway {
+            session.silent = false;
+        }
+        self.finish_local(now, id, after, &mut reply);
+        reply.clear();
+        self.part_bytes = reply;
+    }
+
+    fn finish_local(&mut self, now: Now, id: SessionId, after: After, reply: &mut Vec<u8>) {
+        match after {
+            After::Reply | After::ReplyAnyway | After::Switch(_) | After::Reset => {}
+            After::NoReply => return,
+            After::Close => {
+                if let Some(session) = self.session_mut(id) {
+                    session.closing = true;
+                }
+            }
+            After::Info => {
+                let own = Filter {
+                    ids: self.session(id).map(|s| vec![s.identity.id]),
+                    ..Filter::default()
+                };
+                self.list_clients(now, id, &own, reply);
+            }
+            After::List(filter) => self.list_clients(now, id, &filter, reply),
+            After::Kill { filter, by_address } => {
+                let count = self.kill_clients(now, id, &filter);
+                killed(count, by_address, reply);
+            }
+            After::Pause { hold, writes_only } => self.pause_clients(now, hold, writes_only),
+            After::Unpause => self.end_pause(),
+            // No session waits at a node yet.
+            After::Unblock { .. } => unblocked(false, reply),
+        }
+        self.answer_here(id, |buf| buf.extend_from_slice(reply));
+    }
+
+    /// Whether `CLIENT PAUSE` makes a request of this kind wait.
+    pub(super) fn is_paused(&self, now: Now, row: &Row) -> bool {
+        let Some(pause) = self.pause else {
+            return false;
+        };
+        now < pause.until && (!pause.writes_only || may_write(row))
+    }
+
+    pub(super) fn end_pause_if_over(&mut self, now: Now) {
+        if self.pause.is_some_and(|pause| now >= pause.until) {
+            self.end_pause();
+        }
+    }
+
+    /// `INFO slotcar`: no node is asked.
+    pub(super) fn answer_info(&mut self, now: Now, id: SessionId) {
+        let rows = self.section_rows();
+        let settings = self.settings.clone();
+        let face = settings.server_face(self.sessions.len(), now, &rows);
+        let proto = self.session(id).map_or(Proto::Resp2, |s| s.identity.proto);
+        self.answer_here(id, |buf| info::slotcar(proto, &face, buf));
+    }
+
+    fn pause_clients(&mut self, now: Now, hold: Duration, writes_only: bool) {
+        let until = now + hold;
+        // As the server does it: a new pause never shortens or weakens one that is in force.
+        let old = self.pause.filter(|pause| pause.until > now);
+        self.pause = Some(Pause {
+            until: old.map_or(until, |pause| pause.until.max(until)),
+            writes_only: writes_only && old.is_none_or(|pause| pause.writes_only),
+        });
+    }
+
+    fn end_pause(&mut self) {
+        self.pause = None;
+        let paused = self.sessions.iter().filter(|(_, s)| s.wait == Wait::Pause);
+        let ids: Vec<SessionId> = paused.map(|(index, s)| s.id(index)).collect();
+        for id in ids {
+            if let Some(session) = self.session_mut(id) {
+                session.wait = Wait::Nothing;
+            }
+            self.note_session_woken(id);
+        }
+    }
+
+    fn list_clients(&self, now: Now, asks: SessionId, filter: &Filter, reply: &mut Vec<u8>) {
+        let Some(asking) = self.session(asks) else {
+            return;
+        };
+        let mut matching: Vec<&Session> = self
+            .sessions
+            .iter()
+            .map(|(_, s)| s)
+            .filter(|s| filter.matches(&s.identity, false, now))
+            .collect();
+        matching.sort_unstable_by_key(|s| s.identity.id);
+        let mut lines = Vec::new();
+        for session in matching {
+            client_line(&session.identity, &extra(session), now, &mut lines);
+        }
+        listed(asking.identity.proto, &lines, reply);
+    }
+
+    fn kill_clients(&mut self, now: Now, asks: SessionId, filter: &Filter) -> usize {
+        let matching = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| filter.matches(&s.identity, false, now));
+        let ids: Vec<SessionId> = matching.map(|(index, s)| s.id(index)).collect();
+        for &id in &ids {
+            if let Some(session) = self.session_mut(id) {
+                session.closing = true;
+                session.cut = id != asks;
+                self.note_session_woken(id);
+            }
+        }
+        ids.len()
+    }
+}
+
+fn may_write(row: &Row) -> bool {
+    row.flags.contains(Flags::WRITE)
+        || row.flags.contains(Flags::PUBSUB)
+        || !row.flags.intersects(Flags::READ | Flags::FAST)
+}
+
+fn extra(session: &Session) -> Extra {
+    Extra {
+        closing: session.closing,
+        input_bytes: session.input.len(),
+        replies: session.replies.len(),
+        reply_bytes: session.out.len() + session.replies.held_bytes(),
+        ..Extra::default()
+    }
+}

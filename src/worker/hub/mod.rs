@@ -1,0 +1,290 @@
+//! Where sessions and links meet: one hub per worker, and all of a worker's state. Pure.
+//!
+//! The two socket pumps put bytes in (`on_*`) and take bytes out; the hub says whom to wake, whom to dial and
+//! what the control plane should know ([`Effects`]). It opens a seat for every request, queues one part on each link
+//! concerned, and gives every answer to the ticket that is the oldest of its link.
+//!
+//! Invariants: a part is in exactly one place (a link's queue, a lane, or answered); a session's parts for one
+//! slot are never on two links at once, unless they were all on one before a node refused the first of them.
+
+mod answer;
+mod facts;
+mod fault;
+mod links;
+mod local;
+mod owners;
+mod place;
+mod request;
+mod scan;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use slab::Slab;
+
+pub use self::facts::{Counters, Load};
+use self::owners::Owners;
+use crate::clock::Now;
+use crate::command::keys::KeyList;
+use crate::command::lookup::CommandTable;
+use crate::config::limits::Limits;
+use crate::control::Hint;
+use crate::downstream::local::{Face, Identity};
+use crate::downstream::session::Session;
+use crate::net::Pool;
+use crate::reply::gather::Gather;
+use crate::resp::reply::ReplyLimits;
+use crate::resp::request::{RequestLimits, RequestScan};
+use crate::route::hold::Lanes;
+use crate::route::part::{LinkId, SessionId};
+use crate::route::scan::ScanBook;
+use crate::route::split::Splitter;
+use crate::route::verdict::RetryLimits;
+use crate::topology::{Endpoint, Topology};
+use crate::upstream::backoff::BackoffLimits;
+use crate::upstream::handshake::Greeting;
+use crate::upstream::link::Link;
+
+/// Output buffers kept for whoever has something to say next; an idle session has none.
+const SPARE_BUFFERS_MAX: usize = 64;
+const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+
+/// What a hub is told once.
+#[derive(Debug)]
+pub struct Settings {
+    pub limits: Limits,
+    pub request: RequestLimits,
+    pub reply: ReplyLimits,
+    pub retry: RetryLimits,
+    pub backoff: BackoffLimits,
+    pub greeting: Greeting,
+    /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
+    pub run_id: String,
+    pub process_id: u32,
+    pub port: u16,
+    pub clients_max: u64,
+    /// Seeds whatever is random here.
+    pub seed: u64,
+}
+
+/// All state of one worker.
+#[derive(Debug)]
+pub struct Hub {
+    settings: Arc<Settings>,
+    commands: Arc<CommandTable>,
+    face: Face,
+    sessions: Slab<Session>,
+    links: Slab<LinkPlace>,
+    generations: u32,
+    owners: Owners,
+    lanes: Lanes,
+    gathers: Slab<Gather>,
+    spare_gathers: Vec<Gather>,
+    splitter: Splitter,
+    keys: KeyList,
+    part_bytes: Vec<u8>,
+    scan: RequestScan,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "SCAN tokens are good at every worker; one short lock per SCAN"
+    )]
+    scan_book: Arc<std::sync::Mutex<ScanBook>>,
+    /// Why there is no topology yet.
+    trouble: String,
+    pause: Option<local::Pause>,
+    /// How many parts have been placed: the newest one's `seq`.
+    placed: u64,
+    pool: Pool,
+    random: u64,
+    effects: Effects,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct LinkPlace {
+    generation: u32,
+    wake_noted: bool,
+    link: Link,
+}
+
+/// What the driver should do after it has put something in.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Sessions with something to write, to read on, or to close.
+    pub sessions: Vec<SessionId>,
+    /// Links with something to write, or that have ended.
+    pub links: Vec<LinkId>,
+    pub dials: Vec<(LinkId, Endpoint)>,
+    pub hints: Vec<Hint>,
+}
+
+impl Effects {
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+            && self.links.is_empty()
+            && self.dials.is_empty()
+            && self.hints.is_empty()
+    }
+}
+
+impl Hub {
+    #[expect(
+        clippy::disallowed_types,
+        reason = "SCAN tokens are good at every worker"
+    )]
+    pub fn new(
+        settings: Arc<Settings>,
+        commands: Arc<CommandTable>,
+        face: Face,
+        scan_book: Arc<std::sync::Mutex<ScanBook>>,
+    ) -> Self {
+        Self {
+            random: settings.seed | 1,
+            settings,
+            commands,
+            face,
+            scan_book,
+            sessions: Slab::new(),
+            links: Slab::new(),
+            generations: 0,
+            owners: Owners::new(),
+            lanes: Lanes::default(),
+            gathers: Slab::new(),
+            spare_gathers: Vec::new(),
+            splitter: Splitter::new(),
+            keys: KeyList::default(),
+            part_bytes: Vec::new(),
+            scan: RequestScan::new(),
+            trouble: String::new(),
+            pause: None,
+            placed: 0,
+            pool: Pool::new(SPARE_BUFFERS_MAX, SPARE_BUFFER_BYTES_MAX),
+            effects: Effects::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A client has connected.
+    pub fn on_accept(&mut self, identity: Identity) -> SessionId {
+        self.counters.connections += 1;
+        self.generations = self.generations.wrapping_add(1);
+        let index = self
+            .sessions
+            .insert(Session::new(self.generations, identity));
+        SessionId {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: self.generations,
+        }
+    }
+
+    /// The client is gone, or its connection has been closed. What it had sent is executed all the same.
+    pub fn on_client_gone(&mut self, id: SessionId) {
+        if self.session(id).is_none() {
+            return;
+        }
+        let session = self.sessions.remove(id.index as usize);
+        self.free_gathers(&session);
+    }
+
+    /// A new topology has been published.
+    pub fn on_topology(&mut self, now: Now, topology: &Topology) {
+        if topology.version() == self.owners.version() {
+            // What redirections have taught since is newer.
+            return;
+        }
+        let gone = self.owners.replace(topology);
+        self.retire_links(now, &gone);
+        let abandoned = self.owners.abandoned();
+        self.drop_links(now, &abandoned);
+        self.on_owners_changed(now);
+    }
+
+    /// These nodes do not answer the control plane's probes: nothing new is sent to them until they do.
+    pub fn on_suspects(&mut self, now: Now, suspects: &BTreeSet<Endpoint>) {
+        if self.owners.note_suspects(suspects) {
+            self.lanes.end_pauses();
+            self.release_held(now);
+        }
+    }
+
+    /// The nodes have said what they are: their `COMMAND` reply, if they gave one, and what we appear to be because of it.
+    pub fn on_node_facts(&mut self, reply: &[u8], face: Face) {
+        self.commands = Arc::new(self.commands.learn(reply));
+        self.face = face;
+    }
+
+    /// Why the cluster's topology cannot be learnt; empty if it can.
+    pub fn on_trouble(&mut self, why: &str) {
+        why.clone_into(&mut self.trouble);
+    }
+
+    /// Time has passed.
+    pub fn on_timer(&mut self, now: Now) {
+        self.expire_held(now);
+        self.release_held(now);
+        self.end_pause_if_over(now);
+    }
+
+    /// When [`Hub::on_timer`] wants to be called.
+    pub fn deadline(&self) -> Option<Now> {
+        if self.lanes.is_empty() {
+            return None;
+        }
+        self.lanes.deadline(self.settings.retry.hold_max)
+    }
+
+    /// What the driver should do now.
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.effects
+    }
+
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions
+            .get(id.index as usize)
+            .filter(|s| s.generation == id.generation)
+    }
+
+    pub fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions
+            .get_mut(id.index as usize)
+            .filter(|s| s.generation == id.generation)
+    }
+
+    /// The driver has written all of a session's output.
+    pub fn on_client_written(&mut self, id: SessionId, n: usize) {
+        let index = id.index as usize;
+        if let Some(session) = self
+            .sessions
+            .get_mut(index)
+            .filter(|s| s.generation == id.generation)
+        {
+            session.out.advance(n);
+            session.out.release(&mut self.pool);
+        }
+    }
+
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Requests that have no answer yet.
+    pub fn requests_in_flight(&self) -> usize {
+        self.sessions.iter().map(|(_, s)| s.replies.len()).sum()
+    }
+
+    /// xorshift64*: spreads dials and choices; nothing secret depends on it.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}

@@ -1,0 +1,254 @@
+//! Who serves which slot, as one worker sees it: the published topology, patched by redirections at once.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+
+use crate::resp::Proto;
+use crate::route::part::{LinkId, NodeId, Target};
+use crate::route::scan::{self, SlotSet};
+use crate::topology::{Endpoint, SLOT_COUNT, Slot, Topology};
+use crate::upstream::backoff::Backoff;
+
+const NOBODY: NodeId = NodeId(u32::MAX);
+
+/// Nodes by endpoint and slots by node.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    version: u64,
+    slots: Box<[NodeId]>,
+    nodes: Vec<Node>,
+    by_endpoint: HashMap<Endpoint, NodeId>,
+    /// One slot of each primary: how keyless requests find it, also after a failover.
+    primaries: Vec<Slot>,
+    replicas: Vec<NodeId>,
+    served: RefCell<HashMap<NodeId, SlotSet>>,
+}
+
+/// A node as one worker knows it.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) backoff: Backoff,
+    links: [Option<LinkId>; 2],
+    /// Part of the newest topology, or named by a redirection since.
+    pub(crate) known: bool,
+    /// Does not answer probes: nothing new is sent there.
+    pub(crate) suspect: bool,
+}
+
+impl Node {
+    pub(crate) fn link_mut(&mut self, proto: Proto) -> &mut Option<LinkId> {
+        let [resp2, resp3] = &mut self.links;
+        match proto {
+            Proto::Resp2 => resp2,
+            Proto::Resp3 => resp3,
+        }
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> + use<> {
+        self.links.into_iter().flatten()
+    }
+}
+
+impl Owners {
+    pub(crate) fn new() -> Self {
+        Self {
+            version: 0,
+            slots: vec![NOBODY; SLOT_COUNT].into_boxed_slice(),
+            nodes: Vec::new(),
+            by_endpoint: HashMap::new(),
+            primaries: Vec::new(),
+            replicas: Vec::new(),
+            served: RefCell::default(),
+        }
+    }
+
+    /// Takes a new topology whole. Returns the nodes that are not part of it any more.
+    pub(crate) fn replace(&mut self, topology: &Topology) -> Vec<NodeId> {
+        self.version = topology.version();
+        let ids: Vec<NodeId> = topology
+            .nodes()
+            .iter()
+            .map(|n| self.intern(&n.endpoint))
+            .collect();
+        for (index, owner) in self.slots.iter_mut().enumerate() {
+            let slot = u16::try_from(index).ok().and_then(Slot::new);
+            let node = slot.and_then(|s| topology.owner(s));
+            *owner = node.and_then(|n| ids.get(n).copied()).unwrap_or(NOBODY);
+        }
+        let primaries: Vec<NodeId> = topology
+            .primaries()
+            .filter_map(|n| ids.get(n).copied())
+            .collect();
+        self.replicas = ids
+            .iter()
+            .copied()
+            .filter(|id| !primaries.contains(id))
+            .collect();
+        self.note_changed();
+        let mut gone = Vec::new();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+            node.known = ids.contains(&id);
+            if !node.known {
+                gone.push(id);
+            }
+        }
+        gone
+    }
+
+    /// Follows a redirection. Returns whether the slot has changed hands.
+    pub(crate) fn patch(&mut self, slot: Slot, node: NodeId) -> bool {
+        let Some(owner) = self.slots.get_mut(slot.index()) else {
+            return false;
+        };
+        if *owner == node {
+            return false;
+        }
+        *owner = node;
+        self.note_changed();
+        true
+    }
+
+    /// The node of an endpoint, new if it was never heard of.
+    pub(crate) fn intern(&mut self, endpoint: &Endpoint) -> NodeId {
+        if let Some(&id) = self.by_endpoint.get(endpoint) {
+            if let Some(node) = self.nodes.get_mut(id.0 as usize) {
+                node.known = true;
+            }
+            return id;
+        }
+        let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.by_endpoint.insert(endpoint.clone(), id);
+        self.nodes.push(Node {
+            endpoint: endpoint.clone(),
+            backoff: Backoff::default(),
+            links: [None; 2],
+            known: true,
+            suspect: false,
+        });
+        id
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0 as usize)
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(id.0 as usize)
+    }
+
+    pub(crate) fn of(&self, slot: Slot) -> Option<NodeId> {
+        self.slots
+            .get(slot.index())
+            .copied()
+            .filter(|&id| id != NOBODY)
+    }
+
+    /// The node that serves a target now.
+    pub(crate) fn of_target(&self, target: Target) -> Option<NodeId> {
+        match target {
+            Target::Slot(slot) => self.of(slot),
+            Target::Node(id) => self.node(id).filter(|n| n.known).map(|_| id),
+        }
+    }
+
+    /// Of the newest topology; 0 before the first.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether a topology was ever published.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.version == 0
+    }
+
+    /// One slot of each primary.
+    pub(crate) fn primaries(&self) -> &[Slot] {
+        &self.primaries
+    }
+
+    pub(crate) fn replicas(&self) -> &[NodeId] {
+        &self.replicas
+    }
+
+    /// Nodes that do not answer and serve nothing (any more): what they were asked will not be answered.
+    pub(crate) fn abandoned(&self) -> Vec<NodeId> {
+        let ids = (0..).map(NodeId).zip(&self.nodes);
+        let lost = ids.filter(|(id, node)| node.suspect && !self.slots.contains(id));
+        lost.map(|(id, _)| id).collect()
+    }
+
+    /// Takes note of who does not answer. Returns whether somebody answers again.
+    pub(crate) fn note_suspects(&mut self, suspects: &BTreeSet<Endpoint>) -> bool {
+        let mut recovered = false;
+        for node in &mut self.nodes {
+            let suspect = suspects.contains(&node.endpoint);
+            recovered |= node.suspect && !suspect;
+            node.suspect = suspect;
+        }
+        recovered
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|n| n.known)
+    }
+
+    fn note_changed(&mut self) {
+        self.served.get_mut().clear();
+        let mut seen = Vec::new();
+        self.primaries.clear();
+        for (index, &owner) in self.slots.iter().enumerate() {
+            if owner == NOBODY || seen.last() == Some(&owner) || seen.contains(&owner) {
+                continue;
+            }
+            seen.push(owner);
+            self.primaries
+                .extend(u16::try_from(index).ok().and_then(Slot::new));
+        }
+        self.replicas.retain(|id| !seen.contains(id));
+    }
+}
+
+impl scan::Owners for Owners {
+    fn owner(&self, slot: Slot) -> Option<Endpoint> {
+        self.of(slot)
+            .and_then(|id| self.node(id))
+            .map(|n| n.endpoint.clone())
+    }
+
+    fn served_by(&self, node: &Endpoint) -> SlotSet {
+        let Some(&id) = self.by_endpoint.get(node) else {
+            return SlotSet::EMPTY;
+        };
+        self.served_by_id(id)
+    }
+
+    fn covered(&self) -> SlotSet {
+        let mut all = SlotSet::EMPTY;
+        for &slot in &self.primaries {
+            if let Some(id) = self.of(slot) {
+                all.unite(&self.served_by_id(id));
+            }
+        }
+        all
+    }
+}
+
+impl Owners {
+    fn served_by_id(&self, id: NodeId) -> SlotSet {
+        let of_node = || {
+            let mut set = SlotSet::EMPTY;
+            let slots = (0..).map_while(Slot::new).zip(self.slots.iter());
+            slots
+                .filter(|(_, owner)| **owner == id)
+                .for_each(|(slot, _)| set.insert(slot));
+            set
+        };
+        self.served
+            .borrow_mut()
+            .entry(id)
+            .or_insert_with(of_node)
+            .clone()
+    }
+}

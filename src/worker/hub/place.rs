@@ -1,0 +1,205 @@
+//! Puts parts on links, or into lanes while they cannot go anywhere.
+
+use bytes::Bytes;
+
+use super::Hub;
+use crate::clock::Now;
+use crate::command::Route;
+use crate::resp::write;
+use crate::route::hold::Held;
+use crate::route::part::{LinkId, Part, Target};
+use crate::route::verdict::GiveUp;
+use crate::upstream::queue::{BY_REFERENCE_BYTES_MIN, Orphan};
+
+/// The bytes of a part on their way.
+pub(super) enum Body<'a> {
+    Borrowed(&'a [u8]),
+    Shared(&'a Bytes),
+}
+
+impl Body<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Body::Borrowed(bytes) => bytes.len(),
+            Body::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        match self {
+            Body::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Body::Shared(bytes) => (*bytes).clone(),
+        }
+    }
+}
+
+impl Hub {
+    /// Sends a part to whoever serves its target, behind everything of its target that waits.
+    pub(super) fn place(&mut self, now: Now, mut part: Part, body: Body<'_>) {
+        if part.seq == 0 {
+            self.placed += 1;
+            part.seq = self.placed;
+        }
+        if !self.lanes.is_empty() && self.lanes.contains(part.target) {
+            return self.hold(now, part, &body, None);
+        }
+        let Some(node) = self.owners.of_target(part.target) else {
+            return self.hold_or_refuse(now, part, &body);
+        };
+        match self.link_to(now, node, part.proto) {
+            Ok(link) => self.push(link, part, &body),
+            Err(not_before) => self.hold(now, part, &body, Some(not_before)),
+        }
+    }
+
+    /// Sends a part to a node that imports its slot; later parts of the slot wait until it has been answered.
+    pub(super) fn place_asking(&mut self, now: Now, mut part: Part, link: LinkId, bytes: &Bytes) {
+        part.asking = true;
+        part.misplaced = false;
+        part.troubled_since.get_or_insert(now);
+        let asking = Part {
+            purpose: crate::route::part::Purpose::Swallow,
+            ..part
+        };
+        if let Some(link) = self.link_mut(link) {
+            link.push_with(asking, |log| write::command(log, &[b"ASKING"]));
+        }
+        part.misplaced = true;
+        self.lanes.note_misplaced(part.target);
+        self.push(link, part, &Body::Shared(bytes));
+    }
+
+    /// Keeps a part until `retry_at` or until the owners change.
+    pub(super) fn hold(
+        &mut self,
+        now: Now,
+        mut part: Part,
+        body: &Body<'_>,
+        retry_at: Option<Now>,
+    ) {
+        let limits = &self.settings.limits;
+        let full = self.lanes.held_parts() >= limits.hold_requests_max
+            || self.lanes.held_bytes() + body.len() > limits.hold_bytes_max;
+        if full {
+            return self.give_up(now, &part, GiveUp::HoldFull);
+        }
+        part.troubled_since.get_or_insert(now);
+        self.counters.held += 1;
+        self.lanes.hold(
+            Held {
+                part,
+                bytes: body.to_bytes(),
+            },
+            retry_at,
+        );
+    }
+
+    /// Sends on what may go on.
+    pub(super) fn release_held(&mut self, now: Now) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        for held in self.lanes.take_ready(now) {
+            self.place_again(now, held);
+        }
+    }
+
+    /// Sends a part that has been somewhere before.
+    pub(super) fn place_again(&mut self, now: Now, held: Held) {
+        let part = Part {
+            asking: false,
+            misplaced: false,
+            ..held.part
+        };
+        match part.row.route {
+            // The cursor that was sent means nothing to another node.
+            Route::Scan => self.place_scan_again(now, part, &held.bytes),
+            Route::Slot
+            | Route::AnyPrimary
+            | Route::AllPrimaries
+            | Route::AllNodes
+            | Route::Split
+            | Route::Local(_)
+            | Route::Connection(_)
+            | Route::Refuse(_) => self.place(now, part, Body::Shared(&held.bytes)),
+        }
+    }
+
+    /// Gives up what has been held for too long.
+    pub(super) fn expire_held(&mut self, now: Now) {
+        for held in self.lanes.take_expired(now, self.settings.retry.hold_max) {
+            self.give_up(now, &held.part, GiveUp::HeldTooLong);
+        }
+    }
+
+    /// Slots have changed hands: what is in flight at the wrong node is counted, what waits may go on.
+    pub(super) fn on_owners_changed(&mut self, now: Now) {
+        let recalled = self.count_misplaced();
+        self.place_recalled(now, recalled);
+        self.release_held(now);
+    }
+
+    /// Counts what is in flight at a node that does not serve it, and ends every pause; returns what had not left.
+    pub(super) fn count_misplaced(&mut self) -> Vec<Orphan> {
+        self.lanes.clear_misplaced();
+        let mut recalled = Vec::new();
+        for (_, place) in &mut self.links {
+            let node = place.link.node;
+            let is_misplaced = |part: &Part| match part.target {
+                Target::Slot(slot) => self.owners.of(slot) != Some(node),
+                Target::Node(_) => false,
+            };
+            let queue = place.link.queue_mut();
+            recalled.extend(queue.recall(|part| !part.asking && is_misplaced(part)));
+            for part in queue.parts_mut() {
+                part.misplaced = is_misplaced(part);
+                if part.misplaced {
+                    self.lanes.note_misplaced(part.target);
+                }
+            }
+        }
+        self.lanes.end_pauses();
+        recalled.sort_unstable_by_key(|orphan| orphan.part.seq);
+        recalled
+    }
+
+    /// Takes back what has not left for a node that refused an older part of the same target.
+    pub(super) fn recall(&mut self, from: LinkId, target: Target) -> Vec<Orphan> {
+        match self.link_mut(from) {
+            Some(link) => link
+                .queue_mut()
+                .recall(|part| part.target == target && !part.asking),
+            None => Vec::new(),
+        }
+    }
+
+    /// Finds a new way for parts that were taken back.
+    pub(super) fn place_recalled(&mut self, now: Now, recalled: Vec<Orphan>) {
+        for Orphan { part, bytes, .. } in recalled {
+            self.place_again(now, Held { part, bytes });
+        }
+    }
+
+    fn hold_or_refuse(&mut self, now: Now, part: Part, body: &Body<'_>) {
+        if self.owners.is_empty() {
+            self.refuse_unreachable(now, &part);
+        } else {
+            self.hold(now, part, body, Some(now + self.settings.retry.pause_max));
+        }
+    }
+
+    fn push(&mut self, id: LinkId, part: Part, body: &Body<'_>) {
+        let Some(link) = self.link_mut(id) else {
+            debug_assert!(false, "a link that was just chosen is there");
+            return;
+        };
+        match body {
+            Body::Borrowed(bytes) if bytes.len() < BY_REFERENCE_BYTES_MIN => {
+                link.push_with(part, |log| log.extend_from_slice(bytes));
+            }
+            Body::Borrowed(bytes) => link.queue_mut().push(part, &Bytes::copy_from_slice(bytes)),
+            Body::Shared(bytes) => link.queue_mut().push(part, bytes),
+        }
+        self.note_queued(id, &part);
+    }
+}

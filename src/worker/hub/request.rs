@@ -1,0 +1,429 @@
+//! Requests on their way in: cut, look up, may it run now, plan, seat, parts.
+
+use bytes::{Buf, BytesMut};
+
+use super::Hub;
+use super::place::Body;
+use crate::clock::Now;
+use crate::command::lookup::Lookup;
+use crate::command::{Local, Merge, Route, Row, check};
+use crate::downstream::replies::Seat;
+use crate::downstream::session::Wait;
+use crate::reply::gather::slowlog_items_max;
+use crate::reply::{errors, info};
+use crate::resp::inline;
+use crate::resp::request::{ProtocolError, Request, RequestScan, Scanned};
+use crate::resp::write;
+use crate::route::part::{Part, SessionId, Target, Ticket};
+use crate::route::plan::{Plan, plan};
+use crate::route::split::{Cut, Splitter};
+use crate::topology::Slot;
+
+/// Whether a request has been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    Taken,
+    /// It must wait for that.
+    NotYet(Wait),
+}
+
+impl Hub {
+    /// Bytes have come from a client.
+    pub fn on_client_bytes(&mut self, now: Now, id: SessionId, bytes: &[u8]) {
+        let Some(session) = self.session_mut(id) else {
+            return;
+        };
+        if session.closing {
+            return;
+        }
+        session.identity.last_active = now;
+        if !session.input.is_empty() {
+            session.input.extend_from_slice(bytes);
+            if !session.stalled {
+                self.run_held(now, id);
+            }
+            return;
+        }
+        let used = self.run_requests(now, id, bytes);
+        if let (Some(session), Some(rest)) = (
+            self.session_mut(id),
+            bytes.get(used..).filter(|r| !r.is_empty()),
+        ) {
+            session.input.extend_from_slice(rest);
+        }
+    }
+
+    /// The driver looks after this session now; goes on with requests that had to wait, if they may run.
+    pub fn on_client_ready(&mut self, now: Now, id: SessionId) {
+        let limits = &self.settings.limits;
+        let index = id.index as usize;
+        let Some(session) = self
+            .sessions
+            .get_mut(index)
+            .filter(|s| s.generation == id.generation)
+        else {
+            return;
+        };
+        session.wake_noted = true;
+        if session.stalled && session.may_run(limits) {
+            session.stalled = false;
+            session.wait = Wait::Nothing;
+            self.run_held(now, id);
+        }
+    }
+
+    /// The driver has done all that there was to do: later changes must be told.
+    pub fn on_client_polled(&mut self, id: SessionId) {
+        if let Some(session) = self.session_mut(id) {
+            session.wake_noted = false;
+        }
+    }
+
+    fn run_held(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.session_mut(id) else {
+            return;
+        };
+        let mut input = std::mem::take(&mut session.input);
+        let used = self.run_requests(now, id, &input);
+        input.advance(used);
+        if let Some(session) = self.session_mut(id) {
+            session.input = if input.is_empty() {
+                BytesMut::new()
+            } else {
+                input
+            };
+        }
+    }
+
+    /// Runs every whole request in `buf` that may run now; returns how many bytes that was.
+    fn run_requests(&mut self, now: Now, id: SessionId, buf: &[u8]) -> usize {
+        let Some(session) = self.session_mut(id) else {
+            return buf.len();
+        };
+        let mut scan = match session.scan.take() {
+            Some(scan) => *scan,
+            None => std::mem::take(&mut self.scan),
+        };
+        let settings = self.settings.clone();
+        let mut at = 0;
+        let mut partial = false;
+        while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
+            if !self
+                .session(id)
+                .is_some_and(|s| s.may_run(&settings.limits))
+            {
+                self.stall(id, None);
+                break;
+            }
+            let ran = match scan.advance(rest, &settings.request) {
+                Ok(Scanned::Multibulk(len)) => {
+                    let bytes = rest.get(..len).unwrap_or_default();
+                    (
+                        self.on_request(
+                            now,
+                            id,
+                            Request {
+                                bytes,
+                                args: scan.args(),
+                            },
+                        ),
+                        len,
+                    )
+                }
+                Ok(Scanned::Inline(len)) => (
+                    self.on_inline(now, id, rest.get(..len).unwrap_or_default()),
+                    len,
+                ),
+                Ok(Scanned::Nothing(len)) => (Ran::Taken, len),
+                Ok(Scanned::Wants(_)) => {
+                    partial = true;
+                    break;
+                }
+                Err(error) => {
+                    self.on_protocol_error(id, &error);
+                    at = buf.len();
+                    break;
+                }
+            };
+            match ran {
+                (Ran::Taken, len) => at += len,
+                (Ran::NotYet(wait), _) => {
+                    self.stall(id, Some(wait));
+                    break;
+                }
+            }
+        }
+        if partial && let Some(session) = self.session_mut(id) {
+            session.scan = Some(Box::new(scan));
+        } else {
+            scan.reset();
+            self.scan = scan;
+        }
+        at
+    }
+
+    /// A request is about to be run.
+    fn note_request(&mut self, id: SessionId, row: Option<&Row>) {
+        self.counters.requests += 1;
+        if let Some(session) = self.session_mut(id) {
+            session.silent = !session.identity.take_reply_wish();
+            session.identity.last_command = row.map(|row| row.name);
+        }
+    }
+
+    fn has_in_flight(&self, id: SessionId) -> bool {
+        self.session(id)
+            .is_some_and(|session| !session.replies.is_empty())
+    }
+
+    fn stall(&mut self, id: SessionId, wait: Option<Wait>) {
+        if let Some(session) = self.session_mut(id) {
+            session.stalled = true;
+            session.wait = wait.unwrap_or(session.wait);
+        }
+    }
+
+    fn on_inline(&mut self, now: Now, id: SessionId, line: &[u8]) -> Ran {
+        let arguments = match inline::split(line) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                self.on_protocol_error(id, &error);
+                return Ran::Taken;
+            }
+        };
+        if arguments.is_empty() {
+            return Ran::Taken;
+        }
+        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        let mut bytes = Vec::new();
+        write::command(&mut bytes, &arguments);
+        let mut scan = RequestScan::new();
+        match scan.advance(&bytes, &self.settings.request) {
+            Ok(Scanned::Multibulk(_)) => self.on_request(
+                now,
+                id,
+                Request {
+                    bytes: &bytes,
+                    args: scan.args(),
+                },
+            ),
+            Ok(Scanned::Inline(_) | Scanned::Nothing(_) | Scanned::Wants(_)) | Err(_) => Ran::Taken,
+        }
+    }
+
+    fn on_protocol_error(&mut self, id: SessionId, error: &ProtocolError) {
+        let text = error.0.clone();
+        self.answer_here(id, |buf| write::error(buf, text.as_bytes()));
+        if let Some(session) = self.session_mut(id) {
+            session.closing = true;
+            session.input = BytesMut::new();
+        }
+    }
+
+    /// One whole request.
+    fn on_request(&mut self, now: Now, id: SessionId, request: Request<'_>) -> Ran {
+        let lookup = self.commands.lookup(request);
+        let row = match lookup {
+            Lookup::Row(row) if row.takes(request.len()) => row,
+            Lookup::Row(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => {
+                self.note_request(id, None);
+                self.refuse(id, check::refuse(lookup, request).unwrap_or_default());
+                return Ran::Taken;
+            }
+        };
+        if self.is_paused(now, row) {
+            return Ran::NotYet(Wait::Pause);
+        }
+        // Either may change the protocol, and with it the links: what is in flight comes first.
+        if matches!(row.route, Route::Local(Local::Hello | Local::Reset)) && self.has_in_flight(id)
+        {
+            return Ran::NotYet(Wait::Answers);
+        }
+        self.note_request(id, Some(row));
+        match plan(row, request, &mut self.keys) {
+            Plan::Slot(slot) => self.send_whole(now, id, row, slot, request),
+            Plan::Split => self.send_split(now, id, row, request),
+            Plan::AnyPrimary => self.send_to_any(now, id, row, request),
+            Plan::AllPrimaries
+                if row.merge == Merge::Info && info::is_about_slotcar(sections(request)) =>
+            {
+                self.answer_info(now, id);
+            }
+            Plan::AllPrimaries => self.send_to_all(now, id, row, request, false),
+            Plan::AllNodes => self.send_to_all(now, id, row, request, true),
+            Plan::Scan => self.start_scan(now, id, row, request),
+            Plan::Local(local) => self.run_local(now, id, local, request),
+            Plan::Connection(_) => self.refuse(id, errors::not_served_yet(row.name)),
+            Plan::Refused(_) => self.refuse(id, errors::refused(row.name)),
+            Plan::CrossSlot(a, b) => {
+                let (a, b) = (request.arg(a), request.arg(b));
+                let (a_slot, b_slot) = (Slot::of_key(a).get(), Slot::of_key(b).get());
+                self.refuse(id, errors::cross_slot(a, a_slot, b, b_slot));
+            }
+            Plan::BadKeys => self.refuse(id, check::wrong_arity(row)),
+        }
+        Ran::Taken
+    }
+
+    /// Answers with bytes made here, in the request's turn.
+    pub(super) fn answer_here(&mut self, id: SessionId, write: impl FnOnce(&mut Vec<u8>)) {
+        let index = id.index as usize;
+        let Some(session) = self
+            .sessions
+            .get_mut(index)
+            .filter(|s| s.generation == id.generation)
+        else {
+            return;
+        };
+        session.out.adopt(&mut self.pool);
+        let seat = session.replies.open(Seat::Waits, session.silent);
+        session.replies.fill_with(seat, &mut session.out, write);
+        self.note_session_woken(id);
+    }
+
+    /// Answers with an error. `text` without the leading `-`.
+    pub(super) fn refuse(&mut self, id: SessionId, text: impl AsRef<[u8]>) {
+        self.counters.errors += 1;
+        self.answer_here(id, |buf| write::error(buf, text));
+    }
+
+    pub(super) fn send_whole(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        slot: Slot,
+        request: Request<'_>,
+    ) {
+        let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) else {
+            return;
+        };
+        self.place(
+            now,
+            Part::new(ticket, Target::Slot(slot), row, proto),
+            Body::Borrowed(request.bytes),
+        );
+    }
+
+    fn send_to_any(&mut self, now: Now, id: SessionId, row: &'static Row, request: Request<'_>) {
+        // The same primary for all of a session's requests keeps them in order.
+        let primaries = self.owners.primaries();
+        let index = id.generation as usize % primaries.len().max(1);
+        let slot = primaries.get(index).copied().unwrap_or(Slot::FIRST);
+        self.send_whole(now, id, row, slot, request);
+    }
+
+    fn send_to_all(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+        replicas: bool,
+    ) {
+        let mut targets: Vec<Target> = self
+            .owners
+            .primaries()
+            .iter()
+            .map(|&slot| Target::Slot(slot))
+            .collect();
+        if replicas {
+            targets.extend(
+                self.owners
+                    .replicas()
+                    .iter()
+                    .map(|&node| Target::Node(node)),
+            );
+        }
+        if targets.is_empty() {
+            return self.send_to_any(now, id, row, request);
+        }
+        let gather = self.start_gather(row.merge, targets.len(), &[]);
+        if row.merge == Merge::SlowlogGet
+            && let Some(gather) = self.gathers.get_mut(gather as usize)
+        {
+            gather.limit_items(slowlog_items_max(request.get(2)));
+        }
+        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+            return;
+        };
+        for (part, target) in (0u16..).zip(targets) {
+            let ticket = Ticket { part, ..ticket };
+            self.place(
+                now,
+                Part::new(ticket, target, row, proto),
+                Body::Borrowed(request.bytes),
+            );
+        }
+    }
+
+    fn send_split(&mut self, now: Now, id: SessionId, row: &'static Row, request: Request<'_>) {
+        let Some(shape) = row.shape else {
+            return self.send_to_any(now, id, row, request);
+        };
+        let mut splitter = std::mem::take(&mut self.splitter);
+        match splitter.split(shape, request) {
+            Cut::Malformed => self.refuse(id, check::wrong_arity(row)),
+            Cut::Whole(slot) => self.send_whole(now, id, row, slot, request),
+            Cut::Parts => self.send_parts(now, id, row, &splitter, request),
+        }
+        self.splitter = splitter;
+    }
+
+    fn send_parts(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        splitter: &Splitter,
+        request: Request<'_>,
+    ) {
+        let gather = self.start_gather(row.merge, splitter.slots().len(), splitter.key_parts());
+        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+            return;
+        };
+        let mut bytes = std::mem::take(&mut self.part_bytes);
+        for (part, &slot) in (0u16..).zip(splitter.slots()) {
+            bytes.clear();
+            splitter.write_part(usize::from(part), request, &mut bytes);
+            let ticket = Ticket { part, ..ticket };
+            self.place(
+                now,
+                Part::new(ticket, Target::Slot(slot), row, proto),
+                Body::Borrowed(&bytes),
+            );
+        }
+        bytes.clear();
+        bytes.shrink_to(self.settings.limits.scratch_bytes_max);
+        self.part_bytes = bytes;
+    }
+
+    fn start_gather(&mut self, merge: Merge, parts: usize, key_parts: &[u16]) -> u32 {
+        let mut gather = self.spare_gathers.pop().unwrap_or_default();
+        gather.start(merge, parts, key_parts);
+        u32::try_from(self.gathers.insert(gather)).unwrap_or(u32::MAX)
+    }
+
+    /// Opens the next seat of a session: its ticket for part 0, and the session's protocol.
+    pub(super) fn open_seat(
+        &mut self,
+        id: SessionId,
+        seat: Seat,
+    ) -> Option<(Ticket, crate::resp::Proto)> {
+        let session = self.session_mut(id)?;
+        let seat = session.replies.open(seat, session.silent);
+        Some((
+            Ticket {
+                session: id,
+                seat,
+                part: 0,
+            },
+            session.identity.proto,
+        ))
+    }
+}
+
+/// The sections that an `INFO` asks for.
+fn sections(request: Request<'_>) -> impl Iterator<Item = &[u8]> {
+    (1..request.len()).map(move |index| request.arg(index))
+}
