@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Runs every client library against one server: slotcar, or a plain one to try the checks themselves.
+#
+#     tests/clients/run.sh PORT [LIBRARY…]        on 127.0.0.1
+#
+# The libraries are installed below target/clients. Prints TAP lines and one sum.
+set -euo pipefail
+# shellcheck source=tests/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+# name | registry | packages | the file here and its arguments before the port
+LIBRARIES='
+redis-py     | pypi | redis==8.1.0             | python.py redis
+redis-py-3   | pypi | redis==3.5.3 setuptools  | python.py redis
+valkey-py    | pypi | valkey==6.2.0            | python.py valkey
+ioredis      | npm  | ioredis@6.0.0            | ioredis.js
+ioredis-5    | npm  | ioredis@5.9.2            | ioredis.js
+node-redis-4 | npm  | redis@4.7.0              | node_redis.js
+node-redis-5 | npm  | redis@5.9.0              | node_redis.js
+'
+
+main() {
+  local port="${1:?usage: $0 PORT [LIBRARY…]}" log name registry packages script
+  shift
+  log="$(mktemp)"
+  # shellcheck disable=SC2064
+  trap "rm -f '$log'" EXIT
+  while IFS='|' read -r name registry packages script; do
+    name="${name// /}" registry="${registry// /}"
+    [[ -n $name ]] || continue
+    [[ $# == 0 || " $* " == *" $name "* ]] || continue
+    # shellcheck disable=SC2086
+    install_from "$registry" "$TARGET/clients/$name" $packages
+    # shellcheck disable=SC2086
+    run_from "$registry" "$TARGET/clients/$name" $script "$port" 2>&1 </dev/null | tee -a "$log" ||
+      say "$name: some checks failed"
+    grep -q "^ok" "$log" || echo "not ok - $name ran no check" | tee -a "$log"
+  done <<<"$LIBRARIES"
+  sum_up "$log"
+}
+
+# install_from REGISTRY DIR PACKAGE…: does nothing when DIR holds just these.
+install_from() {
+  local registry="$1" dir="$2"
+  shift 2
+  [[ $(cat "$dir/installed" 2>/dev/null) != "$*" ]] || return 0
+  say "installing $*"
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  case "$registry" in
+    pypi)
+      python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+      python3 -m venv "$dir/venv"
+      "$dir/venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+      ;;
+    npm)
+      have npm || apt_install nodejs npm
+      npm install --prefix "$dir" --no-audit --no-fund --loglevel=error "$@" >&2
+      ;;
+  esac
+  echo "$*" >"$dir/installed"
+}
+
+run_from() {
+  local registry="$1" dir="$2" here="$ROOT/tests/clients"
+  local script="$here/$3"
+  shift 3
+  case "$registry" in
+    pypi) PYTHONDONTWRITEBYTECODE=1 timeout 150 "$dir/venv/bin/python" "$script" "$@" ;;
+    npm) NODE_PATH="$dir/node_modules" timeout 150 node "$script" "$@" ;;
+  esac
+}
+
+sum_up() {
+  local passed failed
+  passed="$(grep -c '^ok ' "$1" || true)" failed="$(grep -c '^not ok ' "$1" || true)"
+  echo "$passed passed, $failed failed"
+  ((failed == 0 && passed > 0))
+}
+
+main "$@"
