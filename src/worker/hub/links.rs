@@ -58,9 +58,9 @@ impl Hub {
             return;
         }
         let link = self.links.remove(id.index as usize).link;
-        let worked = link.is_open();
+        let (worked, node) = (link.is_open(), link.node);
         self.note_link_down(now, &link, why, worked);
-        let (orphans, waiting) = link.into_orphans();
+        let (mut orphans, waiting) = link.into_orphans();
         for session in waiting {
             self.end_wait_for_link(session);
         }
@@ -68,6 +68,11 @@ impl Hub {
             if orphan.part.misplaced {
                 self.lanes.note_settled(orphan.part.target);
             }
+        }
+        // A topology that is confirmed is not published again: only a failure says that a redirection was wrong.
+        if !worked && *why != LinkDown::Retired && self.owners.distrust(node) {
+            orphans.extend(self.count_misplaced());
+            orphans.sort_unstable_by_key(|orphan| orphan.part.seq);
         }
         for orphan in orphans {
             self.on_orphan(now, orphan);

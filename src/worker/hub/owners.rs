@@ -16,6 +16,8 @@ const NOBODY: NodeId = NodeId(u32::MAX);
 pub(crate) struct Owners {
     version: u64,
     slots: Box<[NodeId]>,
+    /// As the newest topology has it.
+    published: Box<[NodeId]>,
     nodes: Vec<Node>,
     by_endpoint: HashMap<Endpoint, NodeId>,
     /// One slot of each primary: how keyless requests find it, also after a failover.
@@ -55,6 +57,7 @@ impl Owners {
         Self {
             version: 0,
             slots: vec![NOBODY; SLOT_COUNT].into_boxed_slice(),
+            published: vec![NOBODY; SLOT_COUNT].into_boxed_slice(),
             nodes: Vec::new(),
             by_endpoint: HashMap::new(),
             primaries: Vec::new(),
@@ -76,6 +79,7 @@ impl Owners {
             let node = slot.and_then(|s| topology.owner(s));
             *owner = node.and_then(|n| ids.get(n).copied()).unwrap_or(NOBODY);
         }
+        self.published.copy_from_slice(&self.slots);
         let primaries: Vec<NodeId> = topology
             .primaries()
             .filter_map(|n| ids.get(n).copied())
@@ -108,6 +112,21 @@ impl Owners {
         *owner = node;
         self.note_changed();
         true
+    }
+
+    /// A node cannot be reached: what redirections say about it counts no more. Returns whether slots have changed hands.
+    pub(crate) fn distrust(&mut self, node: NodeId) -> bool {
+        let mut changed = false;
+        for (owner, &published) in self.slots.iter_mut().zip(&self.published) {
+            if *owner == node && published != node && published != NOBODY {
+                *owner = published;
+                changed = true;
+            }
+        }
+        if changed {
+            self.note_changed();
+        }
+        changed
     }
 
     /// The node of an endpoint, new if it was never heard of.
