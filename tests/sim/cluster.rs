@@ -49,6 +49,8 @@ pub(crate) struct View {
     primaries: Vec<usize>,
     /// The shard of each tag's slot.
     owners: Vec<usize>,
+    /// Where each node was when this one last heard.
+    addresses: Vec<Endpoint>,
 }
 
 pub(crate) struct Shard {
@@ -101,6 +103,7 @@ impl Cluster {
                 let view = View {
                     primaries: Vec::new(),
                     owners: Vec::new(),
+                    addresses: Vec::new(),
                 };
                 cluster.nodes.push(Node {
                     endpoint,
@@ -155,7 +158,16 @@ impl Cluster {
         View {
             primaries: self.shards.iter().map(|shard| shard.primary).collect(),
             owners: self.slots.iter().map(|slot| slot.owner).collect(),
+            addresses: self
+                .nodes
+                .iter()
+                .map(|node| node.endpoint.clone())
+                .collect(),
         }
+    }
+
+    pub(crate) fn is_awake(&self, node: usize) -> bool {
+        self.nodes[node].up && !self.nodes[node].paused
     }
 
     /// A node hears how things are.
@@ -172,10 +184,10 @@ impl Cluster {
     pub(crate) fn topology(&self, node: usize, version: u64) -> Topology {
         let view = &self.nodes[node].view;
         let plan = |(shard, &primary): (usize, &usize)| ShardPlan {
-            primary: self.nodes[primary].endpoint.clone(),
+            primary: view.addresses[primary].clone(),
             replicas: (self.nodes.iter().enumerate())
                 .filter(|(index, node)| node.shard == shard && *index != primary && node.up)
-                .map(|(_, node)| node.endpoint.clone())
+                .map(|(index, _)| view.addresses[index].clone())
                 .collect(),
             ranges: self.ranges(view, shard),
         };
@@ -312,7 +324,7 @@ impl Cluster {
         // All nodes are on one host: an empty one means the same.
         let no_host = random.chance(20);
         let moved = |word: &str, shard: usize| {
-            let to = &self.nodes[node.view.primaries[shard]].endpoint;
+            let to = &node.view.addresses[node.view.primaries[shard]];
             let host = if no_host { "" } else { &*to.host };
             Some(format!("{word} {slot} {host}:{}", to.port))
         };

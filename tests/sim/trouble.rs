@@ -17,6 +17,10 @@ pub(crate) enum Act {
     Restart {
         node: usize,
     },
+    /// The control plane looks whether a node answers.
+    Probe {
+        node: usize,
+    },
     FailOver {
         shard: usize,
         from: usize,
@@ -45,6 +49,7 @@ impl World {
             Act::Resume { node } => self.resume(node),
             Act::Restart { node } => self.restart(node),
             Act::FailOver { shard, from } => self.fail_over(shard, from),
+            Act::Probe { node } => self.probe(node),
             Act::Hear { node } => self.cluster.hear(node),
             Act::Calm { node } => self.cluster.nodes[node].trouble = None,
         }
@@ -149,12 +154,14 @@ impl World {
         if self.cluster.shards[shard].primary == node {
             self.act_in(20, 1500, Act::FailOver { shard, from: node });
         }
+        self.act_in(100, 1300, Act::Probe { node });
         self.act_in(50, 2500, Act::Restart { node });
     }
 
     fn restart(&mut self, node: usize) {
         if self.random.chance(20) {
             self.cluster.nodes[node].endpoint = self.cluster.new_endpoint();
+            self.spread();
         }
         let until = self.now + self.random.between(1, 300) * MILLI;
         self.told(|| format!("node {node} starts, and loads until {until}"));
@@ -166,7 +173,7 @@ impl World {
 
     /// If the primary has not come back, a replica takes over.
     fn fail_over(&mut self, shard: usize, from: usize) {
-        if self.cluster.nodes[from].up || self.cluster.shards[shard].primary != from {
+        if self.cluster.is_awake(from) || self.cluster.shards[shard].primary != from {
             return;
         }
         let nodes = self.cluster.nodes.iter().enumerate();
@@ -202,7 +209,20 @@ impl World {
         if self.cluster.nodes[node].up && !self.cluster.nodes[node].paused {
             self.told(|| format!("node {node} stops for a while"));
             self.cluster.nodes[node].paused = true;
-            self.act_in(1, 700, Act::Resume { node });
+            let shard = self.cluster.nodes[node].shard;
+            let longest = if self.random.chance(30) { 4000 } else { 700 };
+            self.act_in(1, longest, Act::Resume { node });
+            self.act_in(1000, 2500, Act::FailOver { shard, from: node });
+            self.act_in(900, 1300, Act::Probe { node });
+        }
+    }
+
+    /// The control plane has asked a node whether it is alive.
+    fn probe(&mut self, node: usize) {
+        let awake = self.cluster.is_awake(node);
+        self.note_pulse(node, awake);
+        if !awake {
+            self.act_in(200, 1000, Act::Probe { node });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The event loop of a simulated run: whose turn it is, what arrives when, and what must be true at the end.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ pub(crate) struct World {
     refreshing: bool,
     published: Option<Topology>,
     version: u64,
+    /// Nodes that do not answer the control plane.
+    silent: BTreeSet<Endpoint>,
+    suspects: BTreeSet<Endpoint>,
     /// When each tag's slot last was in a migration, or a change was not known everywhere.
     moved_at: Vec<u64>,
     scans: usize,
@@ -135,6 +138,8 @@ impl World {
             refreshing: false,
             published: None,
             version: 0,
+            silent: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             moved_at: vec![0; TAGS],
             scans: 0,
             told,
@@ -276,9 +281,8 @@ impl World {
         for (id, endpoint) in effects.dials {
             self.dial(id, &endpoint);
         }
-        if !effects.hints.is_empty() && !std::mem::replace(&mut self.refreshing, true) {
-            let delay = self.random.between(1, 150) * MILLI;
-            self.at(self.now + delay, Event::Refresh);
+        if !effects.hints.is_empty() {
+            self.refresh_soon();
         }
         if self.hub.has_held() && !std::mem::replace(&mut self.ticking, true) {
             self.at(self.now + TICK, Event::Tick);
@@ -299,6 +303,39 @@ impl World {
         self.told(|| format!("published: {topology:?}"));
         self.hub.on_topology(self.clock(), &topology);
         self.published = Some(topology);
+        self.publish_suspects();
+    }
+
+    /// Of the primaries only, as in `control/cluster.rs`.
+    fn publish_suspects(&mut self) {
+        let primaries = self.published.iter().flat_map(Topology::primary_nodes);
+        let silent = primaries
+            .map(|node| &node.endpoint)
+            .filter(|at| self.silent.contains(at));
+        let suspects: BTreeSet<Endpoint> = silent.cloned().collect();
+        if suspects != self.suspects {
+            self.told(|| format!("suspects: {suspects:?}"));
+            self.suspects = suspects;
+            self.hub.on_suspects(self.clock(), &self.suspects);
+        }
+    }
+
+    pub(crate) fn note_pulse(&mut self, node: usize, awake: bool) {
+        let endpoint = self.cluster.nodes[node].endpoint.clone();
+        if awake {
+            self.silent.remove(&endpoint);
+        } else {
+            self.silent.insert(endpoint);
+            self.refresh_soon();
+        }
+        self.publish_suspects();
+    }
+
+    fn refresh_soon(&mut self) {
+        if !std::mem::replace(&mut self.refreshing, true) {
+            let delay = self.random.between(1, 150) * MILLI;
+            self.at(self.now + delay, Event::Refresh);
+        }
     }
 
     pub(crate) fn publish_view_of_some_node(&mut self, delay: u64) {
@@ -569,6 +606,8 @@ impl World {
 
     pub(crate) fn resume(&mut self, node: usize) {
         self.cluster.nodes[node].paused = false;
+        // It has been out of the cluster: it serves nothing before it has heard of a successor.
+        self.cluster.hear(node);
         for wire in self.open_wires() {
             if self.wires[wire].node == node {
                 self.serve(wire);
