@@ -82,8 +82,6 @@ limits! {
         "Memory that a worker keeps for making parts of split requests; what a larger request needed is given back.";
     scan_tokens_max: usize = 16_384,
         "SCAN cursors remembered here because they do not fit into the number given to the client; the oldest goes first.";
-    scripts_known_bytes_max: usize = 4 * MIB,
-        "Bodies of scripts remembered to heal NOSCRIPT; the oldest goes first.";
 }
 
 impl From<usize> for LimitValue {
