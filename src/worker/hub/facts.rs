@@ -96,7 +96,7 @@ impl Hub {
 
     /// Whether anything waits for time to pass.
     pub fn has_held(&self) -> bool {
-        !self.lanes.is_empty() || self.pause.is_some()
+        !self.lanes.is_empty() || self.pause.is_some() || !self.retiring.is_empty()
     }
 
     /// The lines of the `slotcar` section of `INFO`.

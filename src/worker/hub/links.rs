@@ -187,7 +187,7 @@ impl Hub {
         }
     }
 
-    /// Closes the links of nodes that are gone once they owe nothing.
+    /// Closes the links of nodes that are gone once they owe nothing, or when they have owed it for too long.
     pub(super) fn retire_links(&mut self, now: Now, gone: &[NodeId]) {
         let links: Vec<LinkId> = gone
             .iter()
@@ -195,9 +195,32 @@ impl Hub {
             .flat_map(|n| n.links())
             .collect();
         for id in links {
-            if let Some(link) = self.link_mut(id) {
+            if let Some(link) = self.link_mut(id).filter(|link| !link.retiring) {
                 link.retiring = true;
+                self.retiring.push((id, now));
                 self.end_if_retired(now, id);
+            }
+        }
+    }
+
+    /// Ends the links that have been retiring for as long as requests are held.
+    pub(super) fn expire_retiring(&mut self, now: Now) {
+        let hold_max = self.settings.retry.hold_max;
+        for (id, since) in std::mem::take(&mut self.retiring) {
+            let Some(node) = self.link_mut(id).map(|link| link.node) else {
+                continue;
+            };
+            if self.owners.node(node).is_some_and(|node| node.known) {
+                // It has come back.
+                if let Some(link) = self.link_mut(id) {
+                    link.retiring = false;
+                }
+            } else if now.since(since) < hold_max {
+                self.retiring.push((id, since));
+            } else {
+                self.note_link_woken(id);
+                let why = "the node has left the cluster and does not answer";
+                self.on_link_down(now, id, &LinkDown::Lost(why.into()));
             }
         }
     }

@@ -75,6 +75,8 @@ pub struct Hub {
     face: Face,
     sessions: Slab<Session>,
     links: Slab<LinkPlace>,
+    /// Links of nodes that have left, and since when.
+    retiring: Vec<(LinkId, Now)>,
     generations: u32,
     owners: Owners,
     lanes: Lanes,
@@ -146,6 +148,7 @@ impl Hub {
             scan_book,
             sessions: Slab::new(),
             links: Slab::new(),
+            retiring: Vec::new(),
             generations: 0,
             owners: Owners::new(),
             lanes: Lanes::default(),
@@ -221,6 +224,7 @@ impl Hub {
     /// Time has passed.
     pub fn on_timer(&mut self, now: Now) {
         self.expire_held(now);
+        self.expire_retiring(now);
         self.release_held(now);
         self.end_pause_if_over(now);
     }
