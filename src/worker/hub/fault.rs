@@ -73,8 +73,8 @@ impl Hub {
         self.place_recalled(now, recalled);
     }
 
-    /// The link of a part is gone.
-    pub(super) fn on_orphan(&mut self, now: Now, orphan: Orphan) {
+    /// The link of a part, to node `at`, is gone.
+    pub(super) fn on_orphan(&mut self, now: Now, at: NodeId, orphan: Orphan) {
         if orphan.part.purpose == Purpose::Swallow {
             return;
         }
@@ -90,7 +90,7 @@ impl Hub {
         };
         let verdict = judge(fault, &part, now, &self.settings.retry);
         match verdict {
-            Verdict::GiveUp(why) => self.give_up(now, &part, why),
+            Verdict::GiveUp(why) => self.give_up_at(now, &part, why, Some(at)),
             Verdict::Hold(pause) => self.pause(now, part, &bytes, pause),
             Verdict::Follow | Verdict::Resend => {
                 part.refusals = part.refusals.saturating_add(u8::from(sent));
@@ -108,11 +108,13 @@ impl Hub {
 
     /// Answers a part with the reason why it has no answer.
     pub(super) fn give_up(&mut self, now: Now, part: &Part, why: GiveUp) {
+        self.give_up_at(now, part, why, self.owners.of_target(part.target));
+    }
+
+    /// Answers a part with the reason why it has no answer, which lies at node `at`.
+    fn give_up_at(&mut self, now: Now, part: &Part, why: GiveUp, at: Option<NodeId>) {
         self.counters.given_up += 1;
-        let node = self
-            .owners
-            .of_target(part.target)
-            .and_then(|id| self.owners.node(id));
+        let node = at.and_then(|id| self.owners.node(id));
         let endpoint = node.map(|n| n.endpoint.clone());
         let held_for = part
             .troubled_since

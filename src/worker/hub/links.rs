@@ -75,7 +75,7 @@ impl Hub {
             orphans.sort_unstable_by_key(|orphan| orphan.part.seq);
         }
         for orphan in orphans {
-            self.on_orphan(now, orphan);
+            self.on_orphan(now, node, orphan);
         }
         self.release_held(now);
     }
