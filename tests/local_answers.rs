@@ -19,7 +19,7 @@ use slotcar::clock::{self, Now};
 use slotcar::command::lookup::{CommandTable, Lookup};
 use slotcar::command::{Flags, Route, check};
 use slotcar::downstream::local::{
-    Address, After, Extra, Face, Identity, answer, client_line, killed, listed, unblocked,
+    Address, After, Extra, Face, Identity, answer, client_line, killed, listed,
 };
 use slotcar::reply::errors;
 use slotcar::resp::reply::{Reply, ReplyLimits, ReplyScan, ReplyScanned};
@@ -205,7 +205,7 @@ fn one_answer(
                 After::Reply
             };
         }
-        After::Unblock { .. } => unblocked(false, out),
+        After::Unblock { .. } => write::integer(out, 0),
         After::Reply
         | After::ReplyAnyway
         | After::NoReply

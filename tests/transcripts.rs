@@ -22,6 +22,7 @@
 //! a refuses            dials are refused; `a hangs`: dials wait; `a accepts`: dials succeed (and those that wait)
 //! a dials 2            how often slotcar has dialled a since last looked
 //! a/3< …               the RESP3 link of a
+//! a+2< …               the second link to a that is one session's own (a+2/3 in RESP3); a calls link n of all links n
 //!
 //! time 50ms            time passes, in ticks of 10 ms as in a worker
 //! hints moved {a} b:1 | refused a:1         what the control plane was told since last looked

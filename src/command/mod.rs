@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod timeout;
 
 use bitflags::bitflags;
 

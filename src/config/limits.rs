@@ -62,6 +62,12 @@ limits! {
         "Bytes that a link has not written; from here on the sessions that fill it are not read from. A few socket buffers.";
     link_queue_requests_max: usize = 65_536,
         "Requests of one link that wait for answers; from here on the sessions that fill it are not read from. 64 full sessions.";
+    blocked_input_bytes_max: usize = MIB,
+        "Requests that a client has sent behind one that waits; from here on it is not read from until that one is answered.";
+    idle_links_max: usize = 256,
+        "Links kept per node and protocol for the next request that needs one of its own; as many job workers wait without dialling.";
+    idle_link_timeout: Duration = Duration::from_secs(60),
+        "Time after which such a link is closed if nothing has needed it: a burst of waiting clients leaves nothing behind.";
     hold_bytes_max: usize = 64 * MIB,
         "Bytes of requests kept while a shard has no usable primary, per worker; further ones are refused.";
     hold_requests_max: usize = 100_000,

@@ -59,6 +59,12 @@ impl Replies {
             .map(|place| &mut place.seat)
     }
 
+    /// Whether the seat of this number still waits.
+    pub fn is_open(&self, number: u32) -> bool {
+        let place = self.seats.get(number.wrapping_sub(self.first) as usize);
+        place.is_some_and(|place| !matches!(place.seat, Seat::Full { .. }))
+    }
+
     /// Fills a seat with what `write` appends; it and all that waited only for it go to `out`.
     pub fn fill_with(&mut self, number: u32, out: &mut OutBuf, write: impl FnOnce(&mut Vec<u8>)) {
         let index = number.wrapping_sub(self.first) as usize;

@@ -4,10 +4,11 @@ use bytes::BytesMut;
 
 use super::local::Identity;
 use super::replies::Replies;
+use crate::clock::Now;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::RequestScan;
-use crate::route::part::SessionId;
+use crate::route::part::{LinkId, SessionId, Ticket};
 
 /// One client connection.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub struct Session {
     pub wait: Wait,
     /// The client wants no reply to the request that is run (`CLIENT REPLY`).
     pub silent: bool,
+    /// It waits for one request's answer and for nothing else.
+    pub blocked: Option<Box<Blocked>>,
+    /// Links that only this session uses at the moment.
+    pub own_links: Vec<LinkId>,
     /// The client sends nothing more; what it has sent is still run and answered.
     pub ended: bool,
     /// No further request is run; the connection ends when all replies have left.
@@ -47,6 +52,26 @@ pub enum Wait {
     Pause,
 }
 
+/// A request that waits until there is something for it.
+#[derive(Debug)]
+pub struct Blocked {
+    pub ticket: Ticket,
+    /// When the client has waited long enough. None: never.
+    pub deadline: Option<Now>,
+    /// When the request went where it waits now.
+    pub placed: Now,
+}
+
+impl Blocked {
+    pub fn new(ticket: Ticket, deadline: Option<Now>, now: Now) -> Self {
+        Self {
+            ticket,
+            deadline,
+            placed: now,
+        }
+    }
+}
+
 impl Session {
     pub fn new(generation: u32, identity: Identity) -> Self {
         Self {
@@ -59,6 +84,8 @@ impl Session {
             stalled: false,
             wait: Wait::Nothing,
             silent: false,
+            blocked: None,
+            own_links: Vec::new(),
             ended: false,
             closing: false,
             cut: false,
@@ -86,9 +113,18 @@ impl Session {
             && self.out.len() + self.replies.held_bytes() < limits.session_output_bytes_soft
     }
 
-    /// Whether more bytes should be read from the client.
+    /// Whether more bytes should be read from the client. One that waits is read to see whether it is still there.
     pub fn wants_input(&self, limits: &Limits) -> bool {
-        !self.stalled && !self.ended && self.may_run(limits)
+        let waits_for_more =
+            self.blocked.is_some() && self.input.len() < limits.blocked_input_bytes_max;
+        !self.ended && (waits_for_more || (!self.stalled && self.may_run(limits)))
+    }
+
+    /// The client sends nothing more. Returns whether the connection can end at once; as at a server, whoever hangs up
+    /// does not wait any more.
+    pub fn hang_up(&mut self) -> bool {
+        self.ended = true;
+        self.is_finished() || self.blocked.is_some()
     }
 
     /// Everything that was owed has been written: the connection can end.

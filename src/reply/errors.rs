@@ -39,6 +39,8 @@ pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out o
 pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
 pub const TIMEOUT_OUT_OF_RANGE: &str = "ERR timeout is out of range";
 pub const PAUSE_MODE: &str = "ERR CLIENT PAUSE mode must be WRITE or ALL";
+/// What `CLIENT UNBLOCK … ERROR` tells the one that it wakes.
+pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 
 /// Where a subcommand takes fewer arguments than its arity in the table allows.
@@ -237,6 +239,7 @@ mod tests {
             TIMEOUT_NEGATIVE,
             TIMEOUT_OUT_OF_RANGE,
             PAUSE_MODE,
+            UNBLOCKED,
             UNBLOCK_REASON,
             CLUSTER_DISABLED,
             UNEXPECTED_REPLY,

@@ -74,7 +74,8 @@ pub fn refusal(frame: &[u8]) -> Option<Refusal<'_>> {
         b"MASTERDOWN" => Some(Refusal::MasterDown),
         b"READONLY" => Some(Refusal::ReadOnly),
         b"NOSCRIPT" => Some(Refusal::NoScript),
-        b"UNBLOCKED" => Some(Refusal::Unblocked),
+        // The other one is what CLIENT UNBLOCK asked for.
+        b"UNBLOCKED" if rest.starts_with(b"force") => Some(Refusal::Unblocked),
         _ => None,
     }
 }

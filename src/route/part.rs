@@ -10,7 +10,7 @@ use crate::topology::Slot;
 pub struct NodeId(pub u32);
 
 /// One client connection of a worker. The generation tells a later session in the same place from an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
     pub index: u32,
     pub generation: u32,
@@ -35,6 +35,17 @@ pub enum Target {
     Node(NodeId),
 }
 
+/// Which of a node's links a part takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The one that all sessions share.
+    Shared,
+    /// One that only its session uses for a while.
+    Own,
+    /// The session's own link to the node, as it is now: what the part relies on is known there and nowhere else.
+    Pinned,
+}
+
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -52,6 +63,9 @@ pub struct Part {
     pub row: &'static Row,
     /// The protocol of its answer, and so of its link.
     pub proto: Proto,
+    pub way: Way,
+    /// How many replies it gets: a block of several requests is one part, and its last reply is the answer.
+    pub replies: u32,
     /// Its place among all parts of the worker, from 1; 0 before it has been placed. Lanes are in this order.
     pub seq: u64,
     /// When it was first held or resent. None: it goes its first way.
@@ -73,6 +87,8 @@ impl Part {
             target,
             row,
             proto,
+            way: Way::Shared,
+            replies: 1,
             seq: 0,
             troubled_since: None,
             redirects: 0,
@@ -80,6 +96,11 @@ impl Part {
             asking: false,
             misplaced: false,
         }
+    }
+
+    /// The same part on another way.
+    pub fn by(self, way: Way) -> Self {
+        Self { way, ..self }
     }
 }
 

@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use super::part::Part;
+use super::part::{Part, Way};
 use crate::clock::Now;
-use crate::command::Flags;
+use crate::command::{Connection, Flags, Route};
 
 /// What went wrong with a part at a node or on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum GiveUp {
     HeldTooLong,
     /// Too much is held already.
     HoldFull,
+    /// It was good on one link only, where it was not executed: what a transaction watches is not watched any more.
+    WatchLost,
 }
 
 /// The bounds of trying again.
@@ -98,6 +100,9 @@ pub fn judge(fault: Fault, part: &Part, now: Now, limits: &RetryLimits) -> Verdi
             }
         });
     }
+    if part.way == Way::Pinned && fault != Fault::LostSent {
+        return Verdict::GiveUp(GiveUp::WatchLost);
+    }
     match fault {
         // Two nodes that name each other while a failover settles: follow at once first, then slow down.
         Fault::Moved | Fault::Ask if limits.is_round(part.redirects) => {
@@ -115,7 +120,15 @@ pub fn judge(fault: Fault, part: &Part, now: Now, limits: &RetryLimits) -> Verdi
     }
 }
 
-/// Whether executing the part twice is the same as executing it once.
+/// Whether executing the part twice is the same as executing it once. One that waits at the node has done nothing yet,
+/// and what it may have done in its last moment is undone or told by nobody: it waits on.
 fn may_replay(part: &Part) -> bool {
-    part.row.flags.contains(Flags::READ)
+    part.row.flags.contains(Flags::READ) || waits(part)
+}
+
+/// Whether it waits at the node until there is something for it.
+pub fn waits(part: &Part) -> bool {
+    part.way == Way::Own
+        && part.row.flags.contains(Flags::BLOCKING)
+        && part.row.route != Route::Connection(Connection::Wait)
 }

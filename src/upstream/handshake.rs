@@ -20,6 +20,7 @@ pub struct Greeting {
 pub struct Handshake {
     steps: Vec<Step>,
     answered: usize,
+    client_id: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ enum Step {
     Must,
     /// Nice to have: older servers and strict ACLs may refuse.
     May,
+    /// As `May`; the reply is a number to keep.
+    Id,
 }
 
 /// How a greeting goes on.
@@ -40,8 +43,8 @@ pub enum Greeted {
 }
 
 impl Handshake {
-    /// Writes the whole greeting to `out`.
-    pub fn start(greeting: &Greeting, proto: Proto, out: &mut Vec<u8>) -> Self {
+    /// Writes the whole greeting to `out`; `asks_id`: what does the node call this connection?
+    pub fn start(greeting: &Greeting, proto: Proto, asks_id: bool, out: &mut Vec<u8>) -> Self {
         let mut steps = Vec::new();
         let mut say = |step: Step, words: &[&[u8]]| {
             write::command(out, words);
@@ -73,21 +76,38 @@ impl Handshake {
             Step::May,
             &[b"CLIENT", b"SETNAME", greeting.client_name.as_bytes()],
         );
-        Self { steps, answered: 0 }
+        if asks_id {
+            say(Step::Id, &[b"CLIENT", b"ID"]);
+        }
+        Self {
+            steps,
+            answered: 0,
+            client_id: None,
+        }
+    }
+
+    /// What the node calls this connection, once it has said so.
+    pub fn client_id(&self) -> Option<i64> {
+        self.client_id
     }
 
     pub fn on_reply(&mut self, frame: &[u8]) -> Greeted {
         let step = self.steps.get(self.answered).copied();
         self.answered += 1;
+        if matches!(step, Some(Step::Id)) {
+            self.client_id = Reply::new(frame).integer();
+        }
         match (step, Reply::new(frame).error()) {
             (Some(Step::Must), Some(text)) => {
                 let text: Cow<'_, str> = String::from_utf8_lossy(text);
                 Greeted::Refused(text.into_owned())
             }
-            (Some(Step::Must | Step::May) | None, _) if self.answered >= self.steps.len() => {
+            (Some(Step::Must | Step::May | Step::Id) | None, _)
+                if self.answered >= self.steps.len() =>
+            {
                 Greeted::Done
             }
-            (Some(Step::Must | Step::May) | None, _) => Greeted::NotYet,
+            (Some(Step::Must | Step::May | Step::Id) | None, _) => Greeted::NotYet,
         }
     }
 }

@@ -11,11 +11,27 @@ use crate::resp::Proto;
 use crate::resp::reply::{ReplyError, ReplyLimits, ReplyScan, ReplyScanned};
 use crate::route::part::{NodeId, Part, SessionId};
 
+/// Whose requests a link takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Those of all sessions.
+    Shared,
+    /// Those of one session for a while; of none at the moment: it is clean, and anybody's next.
+    Leased(Option<SessionId>),
+}
+
 /// One link.
 #[derive(Debug)]
 pub struct Link {
     pub node: NodeId,
     pub proto: Proto,
+    pub used: Use,
+    /// Its session relies on its state (a watch): it stays leased though it owes nothing.
+    pub kept: bool,
+    /// What the node calls it, if the greeting asked.
+    pub client_id: Option<i64>,
+    /// The first error among the replies to the oldest part, which is a block.
+    pub block_error: Option<Box<[u8]>>,
     state: State,
     queue: Queue,
     scan: ReplyScan,
@@ -63,10 +79,14 @@ pub enum Cut {
 }
 
 impl Link {
-    pub fn new(node: NodeId, proto: Proto) -> Self {
+    pub fn new(node: NodeId, proto: Proto, used: Use) -> Self {
         Self {
             node,
             proto,
+            used,
+            kept: false,
+            client_id: None,
+            block_error: None,
             state: State::Dialing,
             queue: Queue::default(),
             scan: ReplyScan::new(),
@@ -78,7 +98,8 @@ impl Link {
 
     pub fn on_dialed(&mut self, greeting: &Greeting) {
         let mut out = Vec::new();
-        let handshake = Handshake::start(greeting, self.proto, &mut out);
+        let asks_id = matches!(self.used, Use::Leased(_));
+        let handshake = Handshake::start(greeting, self.proto, asks_id, &mut out);
         self.state = State::Greeting {
             handshake,
             out,
@@ -96,6 +117,14 @@ impl Link {
 
     pub fn queue_mut(&mut self) -> &mut Queue {
         &mut self.queue
+    }
+
+    /// The session that has leased it.
+    pub fn owner(&self) -> Option<SessionId> {
+        match self.used {
+            Use::Shared => None,
+            Use::Leased(owner) => owner,
+        }
     }
 
     /// Whether there are bytes that the socket should take.
@@ -139,6 +168,7 @@ impl Link {
         };
         let greeted = handshake.on_reply(frame);
         if greeted == Greeted::Done {
+            self.client_id = handshake.client_id();
             self.state = State::Open;
         }
         Some(greeted)

@@ -42,7 +42,18 @@ pub struct Queue {
 struct Entry {
     part: Part,
     len: u32,
+    /// Of [`Part::replies`], those that are still to come.
+    replies: u32,
     body: Option<Box<Bytes>>,
+}
+
+/// Whose the oldest reply is.
+#[derive(Debug)]
+pub enum Answered {
+    /// It answers this part, or is the last of its replies.
+    Part(Part),
+    /// It is one of several replies to the oldest part, and not the last.
+    OneOfSeveral,
 }
 
 /// A part that comes out of a queue together with its bytes.
@@ -76,13 +87,23 @@ impl Queue {
         debug_assert!(len > 0, "a part has bytes");
         self.unsent_bytes += len;
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        self.entries.push_back(Entry { part, len, body });
+        self.entries.push_back(Entry {
+            part,
+            len,
+            replies: part.replies,
+            body,
+        });
     }
 
-    /// Takes the oldest part: its answer has come. None if nothing that was sent is unanswered.
-    pub fn answer(&mut self) -> Option<Part> {
+    /// A reply has come: takes the oldest part if that was all. None if nothing that was sent is unanswered.
+    pub fn answer(&mut self) -> Option<Answered> {
         if self.sent == 0 {
             return None;
+        }
+        let front = self.entries.front_mut()?;
+        if front.replies > 1 {
+            front.replies -= 1;
+            return Some(Answered::OneOfSeveral);
         }
         let entry = self.entries.pop_front()?;
         self.sent -= 1;
@@ -90,7 +111,7 @@ impl Queue {
             Some(_) => self.by_reference -= 1,
             None => self.drop_from_log(entry.len as usize),
         }
-        Some(entry.part)
+        Some(Answered::Part(entry.part))
     }
 
     /// The oldest sent part and its bytes, still in the queue.
@@ -120,7 +141,9 @@ impl Queue {
             if entry.body.is_none() {
                 at += entry.len as usize;
             }
-            let sent = i < this.sent || (i == this.sent && this.sent_of_next > 0);
+            // A block is executed by its last request.
+            let begun = i == this.sent && this.sent_of_next > 0 && entry.part.replies == 1;
+            let sent = i < this.sent || begun;
             orphans.push(Orphan {
                 part: entry.part,
                 bytes,
@@ -270,7 +293,7 @@ mod tests {
     use super::*;
     use crate::command::lookup::CommandTable;
     use crate::resp::Proto;
-    use crate::route::part::{Purpose, Target};
+    use crate::route::part::{Purpose, Target, Way};
     use crate::topology::Slot;
 
     /// What a queue should hold: number and bytes of each part, and how much of the first unsent one has left.
@@ -300,6 +323,8 @@ mod tests {
             target: Target::Slot(Slot::FIRST),
             row,
             proto: Proto::Resp2,
+            way: Way::Shared,
+            replies: 1,
             seq,
             troubled_since: None,
             redirects: 0,
@@ -346,10 +371,11 @@ mod tests {
                     let front = queue
                         .front()
                         .map(|(part, bytes)| (part.seq, bytes.to_vec()));
-                    assert_eq!(
-                        queue.answer().map(|part| part.seq),
-                        front.as_ref().map(|(seq, _)| *seq)
-                    );
+                    let answered = queue.answer().map(|answered| match answered {
+                        Answered::Part(part) => part.seq,
+                        Answered::OneOfSeveral => panic!("no part is a block"),
+                    });
+                    assert_eq!(answered, front.as_ref().map(|(seq, _)| *seq));
                     let expected = if model.sent > 0 {
                         model.parts.pop_front()
                     } else {

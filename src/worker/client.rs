@@ -33,7 +33,7 @@ pub(super) fn start(worker: &Rc<Worker>, accepted: Accepted) {
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
         poll_fn(|cx| pump(&worker, id, &mut stream, cx)).await;
-        worker.hub.borrow_mut().on_client_gone(id);
+        worker.hub.borrow_mut().on_client_gone(clock::now(), id);
         worker.settle();
         worker.note_session_ended();
     });
@@ -96,8 +96,7 @@ fn half_closed(worker: &Rc<Worker>, id: SessionId) -> Next {
     let Some(session) = hub.session_mut(id) else {
         return Next::Close;
     };
-    session.ended = true;
-    if session.is_finished() {
+    if session.hang_up() {
         Next::Close
     } else {
         Next::Wait

@@ -9,7 +9,7 @@ mod client;
 pub mod hub;
 mod node;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc};
 
 use self::accept::Accepted;
 use self::hub::Hub;
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::control::{HintSender, NodeFacts, Published};
 use crate::downstream::local::Face;
 use crate::route::part::{LinkId, SessionId};
@@ -33,13 +33,18 @@ const READ_BYTES: usize = 64 * 1024;
 /// How often held parts are looked at, while there are any.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The timer's resolution.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+
 /// A worker, as its own tasks see it.
 pub(crate) struct Worker {
     hub: RefCell<Hub>,
     read_buf: RefCell<Box<[u8]>>,
     session_wakers: RefCell<Vec<Option<Waker>>>,
     link_wakers: RefCell<Vec<Option<Waker>>>,
-    held: Notify,
+    /// The timer has to look again when it is to wake up.
+    timer: Notify,
+    wakes: Cell<Wakes>,
     hints: HintSender,
     shared: Arc<Shared>,
     /// What the hub knows of the nodes.
@@ -98,7 +103,8 @@ pub async fn run(setup: Setup, grace: Duration) {
         read_buf: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
         session_wakers: RefCell::default(),
         link_wakers: RefCell::default(),
-        held: Notify::new(),
+        timer: Notify::new(),
+        wakes: Cell::default(),
         hints,
         shared,
         learnt: RefCell::default(),
@@ -125,7 +131,8 @@ impl Worker {
     /// Does what the hub wants done after something was put in. Call with the hub free.
     fn settle(self: &Rc<Self>) {
         let mut hub = self.hub.borrow_mut();
-        if hub.effects().is_empty() && !hub.has_held() {
+        self.set_timer(&hub);
+        if hub.effects().is_empty() {
             return;
         }
         for id in hub.effects().sessions.drain(..) {
@@ -140,8 +147,17 @@ impl Worker {
         for hint in hub.effects().hints.drain(..) {
             self.hints.send(hint);
         }
-        if hub.has_held() {
-            self.held.notify_one();
+    }
+
+    /// Wakes the timer if it sleeps for longer than the hub wants.
+    fn set_timer(&self, hub: &Hub) {
+        let too_late = match self.wakes.get() {
+            Wakes::Often => false,
+            Wakes::Never => hub.has_held() || hub.deadline().is_some(),
+            Wakes::At(set) => hub.has_held() || hub.deadline().is_some_and(|at| at < set),
+        };
+        if too_late {
+            self.timer.notify_one();
         }
     }
 
@@ -212,14 +228,46 @@ fn wake(wakers: &RefCell<Vec<Option<Waker>>>, index: u32) {
     }
 }
 
-/// Looks at what is held while something is.
+/// Tells the hub that time has passed: often while something is held, else when it wants to know.
 async fn tick(worker: Rc<Worker>) {
     loop {
-        worker.held.notified().await;
-        while worker.hub.borrow().has_held() {
-            tokio::time::sleep(TICK).await;
-            worker.hub.borrow_mut().on_timer(clock::now());
-            worker.settle();
+        let wakes = Wakes::wanted(&worker.hub.borrow());
+        worker.wakes.set(wakes);
+        let sleep = match wakes {
+            Wakes::Never => {
+                worker.timer.notified().await;
+                continue;
+            }
+            Wakes::Often => TICK,
+            Wakes::At(at) => at.since(clock::now()).max(TIMER_MIN),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {
+                worker.hub.borrow_mut().on_timer(clock::now());
+                worker.settle();
+            }
+            () = worker.timer.notified() => {}
+        }
+    }
+}
+
+/// When the timer wakes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wakes {
+    /// Nothing waits for time to pass.
+    #[default]
+    Never,
+    At(Now),
+    /// Every [`TICK`]: something is held.
+    Often,
+}
+
+impl Wakes {
+    fn wanted(hub: &Hub) -> Self {
+        match hub.deadline() {
+            _ if hub.has_held() => Self::Often,
+            Some(at) => Self::At(at),
+            None => Self::Never,
         }
     }
 }

@@ -229,8 +229,7 @@ fn read_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) -> b
                 let Some(session) = hub.session_mut(id) else {
                     return true;
                 };
-                session.ended = true;
-                return session.is_finished();
+                return session.hang_up();
             }
         }
     }

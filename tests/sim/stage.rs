@@ -173,7 +173,8 @@ impl Stage {
             ("closes", _) => {
                 let id = client.id;
                 client.closed = true;
-                self.hub().on_client_gone(id);
+                let now = self.now;
+                self.hub().on_client_gone(now, id);
             }
             ("takes", room) => wakes = client.socket.make_room(room.parse().unwrap_or(usize::MAX)),
             ("is", "closed") if client.closed => {}
@@ -440,12 +441,35 @@ impl Stage {
         if said.first().is_some_and(|words| words[0] == b"HELLO") {
             link.name = format!("{}/3", link.name);
         }
+        let asks_id = |words: &Vec<Vec<u8>>| words.get(1).is_some_and(|word| word == b"ID");
+        if said.iter().any(asks_id) {
+            self.name_own(index);
+        }
         if !self.greeting_shown {
-            let answers = b"+OK\r\n".repeat(said.len());
-            if link.socket.arrive(&answers) {
+            let answer = |words| match asks_id(words) {
+                true => format!(":{index}\r\n"),
+                false => "+OK\r\n".into(),
+            };
+            let answers: String = said.iter().map(answer).collect();
+            if self.links[index].socket.arrive(answers.as_bytes()) {
                 self.pump_link(index);
             }
         }
+    }
+
+    /// The n-th link to a node that is one session's own: `a+n`.
+    fn name_own(&mut self, index: usize) {
+        let (node, proto) = match self.links[index].name.split_once('/') {
+            Some((node, proto)) => (node.to_owned(), format!("/{proto}")),
+            None => (self.links[index].name.clone(), String::new()),
+        };
+        let own = format!("{node}+");
+        let before = self
+            .links
+            .iter()
+            .filter(|link| link.name.starts_with(&own))
+            .count();
+        self.links[index].name = format!("{own}{}{proto}", before + 1);
     }
 
     fn pump_client(&mut self, name: &str) {
@@ -455,7 +479,7 @@ impl Stage {
             return;
         };
         if rig::pump_client(hub, now, client.id, &mut client.socket) {
-            hub.on_client_gone(client.id);
+            hub.on_client_gone(now, client.id);
             client.closed = true;
         }
     }

@@ -414,7 +414,8 @@ impl World {
     fn client_leaves(&mut self, index: usize) {
         let id = self.clients[index].session;
         self.clients[index].leave();
-        self.hub.on_client_gone(id);
+        let now = self.clock();
+        self.hub.on_client_gone(now, id);
     }
 
     /// Some of what a client has sent arrives.

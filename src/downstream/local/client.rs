@@ -120,11 +120,6 @@ pub fn killed(count: usize, by_address: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// The reply to `CLIENT UNBLOCK`.
-pub fn unblocked(found: bool, out: &mut Vec<u8>) {
-    write::integer(out, i64::from(found));
-}
-
 /// What a client's name may be made of: printable and no blank. Source: `validateClientAttr` in `networking.c`.
 pub(super) fn is_printable(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_graphic)

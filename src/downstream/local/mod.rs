@@ -10,7 +10,7 @@ mod hello;
 mod identity;
 mod server;
 
-pub use client::{Extra, client_line, killed, listed, unblocked};
+pub use client::{Extra, client_line, killed, listed};
 pub use filter::{ClientType, Filter};
 pub use identity::{Address, Identity, ReplyMode};
 
@@ -63,8 +63,8 @@ pub enum After {
     Pause { hold: Duration, writes_only: bool },
     /// End a pause. The reply is written.
     Unpause,
-    /// Wake the session with this id if it is blocked, with an error or as if its time were up; then let
-    /// [`unblocked`] write the reply.
+    /// Wake the session with this id if it is blocked, with an error or as if its time were up; the reply is the
+    /// number of sessions woken. No reply is written.
     Unblock { id: u64, with_error: bool },
 }
 

@@ -8,7 +8,7 @@ use crate::reply::redirect::{Refusal, refusal};
 use crate::resp::write;
 use crate::route::part::{LinkId, Part, Purpose, SessionId, Ticket};
 use crate::upstream::link::LinkDown;
-use crate::upstream::queue::Orphan;
+use crate::upstream::queue::{Answered, Orphan};
 
 /// Gathers kept for the next requests to several nodes.
 const SPARE_GATHERS_MAX: usize = 256;
@@ -17,7 +17,7 @@ impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
         let refused = if frame.first() == Some(&b'-') {
-            refusal(frame).filter(is_fault)
+            refusal(frame).filter(|refusal| *refusal != Refusal::NoScript)
         } else {
             None
         };
@@ -28,10 +28,19 @@ impl Hub {
             (Some(_), Some((_, bytes))) => bytes::Bytes::copy_from_slice(bytes),
             (Some(_) | None, Some(_) | None) => bytes::Bytes::new(),
         };
-        let part = link
+        let answered = link
             .queue_mut()
             .answer()
             .ok_or(LinkDown::Desync("a reply that nobody asked for"))?;
+        let part = match answered {
+            Answered::Part(part) => part,
+            Answered::OneOfSeveral => {
+                if frame.first() == Some(&b'-') && link.block_error.is_none() {
+                    link.block_error = Some(frame.into());
+                }
+                return Ok(());
+            }
+        };
         if part.misplaced {
             self.lanes.note_settled(part.target);
         }
@@ -62,6 +71,12 @@ impl Hub {
             .get_mut(index)
             .filter(|s| s.generation == ticket.session.generation)
         else {
+            return;
+        };
+        if session.blocked.is_some() {
+            self.end_block(ticket.session);
+        }
+        let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
         match session.replies.seat_mut(ticket.seat) {
@@ -183,9 +198,4 @@ impl Hub {
             self.spare_gathers.push(gather);
         }
     }
-}
-
-/// Refusals that concern a request, not the way there, are the client's to see.
-fn is_fault(refusal: &Refusal<'_>) -> bool {
-    !matches!(refusal, Refusal::NoScript | Refusal::Unblocked)
 }

@@ -23,11 +23,14 @@ pub struct Counters {
     pub given_up: u64,
     pub dials: u64,
     pub links_lost: u64,
+    /// Links that were leased to a session, and how many of them had been used before.
+    pub leases: u64,
+    pub leases_reused: u64,
 }
 
 impl Counters {
     /// Name and value of each, for the `slotcar` section of `INFO`.
-    pub fn rows(&self) -> [(&'static str, u64); 10] {
+    pub fn rows(&self) -> [(&'static str, u64); 12] {
         [
             ("connections", self.connections),
             ("requests", self.requests),
@@ -39,6 +42,8 @@ impl Counters {
             ("given_up", self.given_up),
             ("dials", self.dials),
             ("links_lost", self.links_lost),
+            ("leases", self.leases),
+            ("leases_reused", self.leases_reused),
         ]
     }
 }

@@ -11,8 +11,8 @@ use crate::control::Hint;
 use crate::reply::errors;
 use crate::reply::redirect::{self, Host, Refusal};
 use crate::route::hold::Held;
-use crate::route::part::{LinkId, NodeId, Part, Purpose, Target};
-use crate::route::verdict::{Fault, GiveUp, Verdict, judge};
+use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Way};
+use crate::route::verdict::{Fault, GiveUp, Verdict, judge, waits};
 use crate::topology::{Endpoint, Slot};
 use crate::upstream::queue::Orphan;
 
@@ -28,6 +28,9 @@ impl Hub {
         let Orphan {
             mut part, bytes, ..
         } = orphan;
+        if part.way == Way::Own && waits(&part) {
+            self.settle_wait(now, &mut part);
+        }
         let fault = match refusal {
             Refusal::Moved { .. } => Fault::Moved,
             Refusal::Ask { .. } => Fault::Ask,
@@ -83,6 +86,12 @@ impl Hub {
             bytes,
             sent,
         } = orphan;
+        if !self.is_awaited(part.purpose) && part.way != Way::Shared {
+            return;
+        }
+        if sent && waits(&part) {
+            self.settle_wait(now, &mut part);
+        }
         let fault = if sent {
             Fault::LostSent
         } else {
@@ -120,6 +129,7 @@ impl Hub {
             .troubled_since
             .map_or(Duration::ZERO, |since| now.since(since));
         let text = match (why, part.target) {
+            (GiveUp::WatchLost, _) => return self.answer_watch_lost(now, part),
             (GiveUp::OutcomeUnknown, _) => errors::unknown_outcome(shown(endpoint.as_ref())),
             (_, Target::Node(_)) => errors::node_unreachable(shown(endpoint.as_ref()), held_for),
             (GiveUp::TooManyRedirects, Target::Slot(slot)) => {
@@ -144,7 +154,7 @@ impl Hub {
         if self.lanes.has_older(part.target, part.seq) {
             return self.place_again(now, Held { part, bytes });
         }
-        match self.link_to(now, node, part.proto) {
+        match self.link_for(now, node, &part) {
             Ok(link) => self.place_asking(now, part, link, &bytes),
             Err(not_before) => self.hold(now, part, &Body::Shared(&bytes), Some(not_before)),
         }

@@ -10,36 +10,53 @@ use crate::resp::Proto;
 use crate::resp::reply::is_push;
 use crate::route::part::{LinkId, NodeId, Part, Purpose};
 use crate::upstream::handshake::Greeted;
-use crate::upstream::link::{Cut, Link, LinkDown};
+use crate::upstream::link::{Cut, Link, LinkDown, Use};
 
 impl Hub {
-    /// The link to a node, dialled if there is none; Err: not before that moment.
+    /// The shared link to a node, dialled if there is none; Err: not before that moment.
     pub(super) fn link_to(&mut self, now: Now, id: NodeId, proto: Proto) -> Result<LinkId, Now> {
-        let Some(node) = self.owners.node_mut(id) else {
-            return Err(now + self.settings.backoff.max);
-        };
-        if node.suspect {
-            return Err(now + self.settings.retry.pause_max);
-        }
-        if let Some(link) = *node.link_mut(proto) {
+        self.check_usable(now, id)?;
+        let node = self.owners.node_mut(id);
+        if let Some(link) = node.and_then(|node| *node.link_mut(proto)) {
             return Ok(link);
         }
+        let link = self.dial(now, Link::new(id, proto, Use::Shared))?;
+        if let Some(node) = self.owners.node_mut(id) {
+            *node.link_mut(proto) = Some(link);
+        }
+        Ok(link)
+    }
+
+    /// Err: nothing is sent to this node before that moment.
+    pub(super) fn check_usable(&self, now: Now, id: NodeId) -> Result<(), Now> {
+        match self.owners.node(id) {
+            None => Err(now + self.settings.backoff.max),
+            Some(node) if node.suspect => Err(now + self.settings.retry.pause_max),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Opens a new link to its node; Err: not before that moment.
+    pub(super) fn dial(&mut self, now: Now, link: Link) -> Result<LinkId, Now> {
+        let Some(node) = self.owners.node(link.node) else {
+            return Err(now + self.settings.backoff.max);
+        };
         if let Some(not_before) = node.backoff.wait_until(now) {
             return Err(not_before);
         }
+        let endpoint = node.endpoint.clone();
         self.generations = self.generations.wrapping_add(1);
         let place = LinkPlace {
             generation: self.generations,
             wake_noted: false,
-            link: Link::new(id, proto),
+            link,
         };
         let index = u32::try_from(self.links.insert(place)).unwrap_or(u32::MAX);
         let link = LinkId {
             index,
             generation: self.generations,
         };
-        *node.link_mut(proto) = Some(link);
-        self.effects.dials.push((link, node.endpoint.clone()));
+        self.effects.dials.push((link, endpoint));
         self.counters.dials += 1;
         Ok(link)
     }
@@ -59,7 +76,7 @@ impl Hub {
         }
         let link = self.links.remove(id.index as usize).link;
         let (worked, node) = (link.is_open(), link.node);
-        self.note_link_down(now, &link, why, worked);
+        self.note_link_down(now, id, &link, why, worked);
         let (mut orphans, waiting) = link.into_orphans();
         for session in waiting {
             self.end_wait_for_link(session);
@@ -153,6 +170,14 @@ impl Hub {
         self.links.len()
     }
 
+    pub(super) fn link(&self, id: LinkId) -> Option<&Link> {
+        let place = self
+            .links
+            .get(id.index as usize)
+            .filter(|p| p.generation == id.generation)?;
+        Some(&place.link)
+    }
+
     pub(super) fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         let place = self
             .links
@@ -189,12 +214,7 @@ impl Hub {
 
     /// Closes the links of nodes that are gone once they owe nothing, or when they have owed it for too long.
     pub(super) fn retire_links(&mut self, now: Now, gone: &[NodeId]) {
-        let links: Vec<LinkId> = gone
-            .iter()
-            .filter_map(|&id| self.owners.node(id))
-            .flat_map(|n| n.links())
-            .collect();
-        for id in links {
+        for id in self.links_of(gone) {
             if let Some(link) = self.link_mut(id).filter(|link| !link.retiring) {
                 link.retiring = true;
                 self.retiring.push((id, now));
@@ -227,12 +247,7 @@ impl Hub {
 
     /// Ends the links of nodes that do not answer and that nobody asks any more.
     pub(super) fn drop_links(&mut self, now: Now, nodes: &[NodeId]) {
-        let links: Vec<LinkId> = nodes
-            .iter()
-            .filter_map(|&id| self.owners.node(id))
-            .flat_map(|n| n.links())
-            .collect();
-        for id in links {
+        for id in self.links_of(nodes) {
             self.note_link_woken(id);
             self.on_link_down(
                 now,
@@ -240,6 +255,14 @@ impl Hub {
                 &LinkDown::Lost("the node does not answer and serves nothing any more".into()),
             );
         }
+    }
+
+    fn links_of(&self, nodes: &[NodeId]) -> Vec<LinkId> {
+        let links = self
+            .links
+            .iter()
+            .filter(|(_, place)| nodes.contains(&place.link.node));
+        links.map(|(index, place)| place.id(index)).collect()
     }
 
     fn end_if_retired(&mut self, now: Now, id: LinkId) {
@@ -267,7 +290,7 @@ impl Hub {
             let frame = rest.get(..len).unwrap_or_default();
             at += len;
             if is_push(frame) {
-                // Nothing that was asked on a shared link pushes.
+                self.on_push(now, id, frame);
                 continue;
             }
             match link.on_greeting_reply(frame) {
@@ -291,6 +314,7 @@ impl Hub {
     fn after_answers(&mut self, now: Now, id: LinkId) {
         self.end_waits_if_room(id);
         self.end_if_retired(now, id);
+        self.give_back(now, id);
         self.release_held(now);
     }
 
@@ -313,13 +337,18 @@ impl Hub {
         }
     }
 
-    fn note_link_down(&mut self, now: Now, link: &Link, why: &LinkDown, worked: bool) {
+    fn note_link_down(&mut self, now: Now, id: LinkId, link: &Link, why: &LinkDown, worked: bool) {
         let random = (self.random() >> 32) as u32;
         let limits = self.settings.backoff;
+        if let Use::Leased(owner) = link.used {
+            self.forget_lease(id, link, owner);
+        }
         let Some(node) = self.owners.node_mut(link.node) else {
             return;
         };
-        *node.link_mut(link.proto) = None;
+        if link.used == Use::Shared {
+            *node.link_mut(link.proto) = None;
+        }
         let endpoint = node.endpoint.clone();
         if !worked {
             node.backoff.on_failure(now, &limits, random);

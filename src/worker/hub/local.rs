@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::Hub;
 use crate::clock::Now;
 use crate::command::{Flags, Local, Row};
-use crate::downstream::local::{
-    After, Extra, Filter, answer, client_line, killed, listed, unblocked,
-};
+use crate::downstream::local::{After, Extra, Filter, answer, client_line, killed, listed};
 use crate::downstream::session::{Session, Wait};
 use crate::reply::info;
 use crate::resp::Proto;
@@ -71,8 +69,10 @@ impl Hub {
             }
             After::Pause { hold, writes_only } => self.pause_clients(now, hold, writes_only),
             After::Unpause => self.end_pause(),
-            // No session waits at a node yet.
-            After::Unblock { .. } => unblocked(false, reply),
+            After::Unblock {
+                id: client,
+                with_error,
+            } => return self.unblock(now, id, client, with_error),
         }
         self.answer_here(id, |buf| buf.extend_from_slice(reply));
     }
@@ -165,6 +165,7 @@ fn may_write(row: &Row) -> bool {
 
 fn extra(session: &Session) -> Extra {
     Extra {
+        blocked: session.blocked.is_some(),
         closing: session.closing,
         input_bytes: session.input.len(),
         replies: session.replies.len(),

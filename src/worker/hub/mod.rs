@@ -8,14 +8,18 @@
 //! slot are never on two links at once, unless they were all on one before a node refused the first of them.
 
 mod answer;
+mod block;
+mod bound;
 mod facts;
 mod fault;
+mod lease;
 mod links;
 mod local;
 mod owners;
 mod place;
 mod request;
 mod scan;
+mod transaction;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,6 +86,10 @@ pub struct Hub {
     lanes: Lanes,
     gathers: Slab<Gather>,
     spare_gathers: Vec<Gather>,
+    /// When sessions that wait for something have waited for as long as they want to.
+    waits: BTreeSet<(Now, SessionId)>,
+    /// When the pools of leased links are to be looked at.
+    idle_check: Option<Now>,
     splitter: Splitter,
     keys: KeyList,
     part_bytes: Vec<u8>,
@@ -107,6 +115,15 @@ struct LinkPlace {
     generation: u32,
     wake_noted: bool,
     link: Link,
+}
+
+impl LinkPlace {
+    fn id(&self, index: usize) -> LinkId {
+        LinkId {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: self.generation,
+        }
+    }
 }
 
 /// What the driver should do after it has put something in.
@@ -154,6 +171,8 @@ impl Hub {
             lanes: Lanes::default(),
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
+            waits: BTreeSet::new(),
+            idle_check: None,
             splitter: Splitter::new(),
             keys: KeyList::default(),
             part_bytes: Vec::new(),
@@ -180,13 +199,16 @@ impl Hub {
         }
     }
 
-    /// The client is gone, or its connection has been closed. What it had sent is executed all the same.
-    pub fn on_client_gone(&mut self, id: SessionId) {
+    /// The client is gone, or its connection has been closed. What it had sent is executed all the same, but nothing
+    /// goes on waiting for it.
+    pub fn on_client_gone(&mut self, now: Now, id: SessionId) {
         if self.session(id).is_none() {
             return;
         }
-        let session = self.sessions.remove(id.index as usize);
+        self.end_block(id);
+        let mut session = self.sessions.remove(id.index as usize);
         self.free_gathers(&session);
+        self.end_own_links(now, &mut session);
     }
 
     /// A new topology has been published.
@@ -226,15 +248,15 @@ impl Hub {
         self.expire_held(now);
         self.expire_retiring(now);
         self.release_held(now);
+        self.expire_waits(now);
+        self.expire_idle(now);
         self.end_pause_if_over(now);
     }
 
-    /// When [`Hub::on_timer`] wants to be called.
+    /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
     pub fn deadline(&self) -> Option<Now> {
-        if self.lanes.is_empty() {
-            return None;
-        }
-        self.lanes.deadline(self.settings.retry.hold_max)
+        let wait = self.waits.first().map(|(at, _)| *at);
+        wait.into_iter().chain(self.idle_check).min()
     }
 
     /// What the driver should do now.

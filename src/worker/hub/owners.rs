@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
+use super::lease::Idle;
 use crate::resp::Proto;
 use crate::route::part::{LinkId, NodeId, Target};
 use crate::route::scan::{self, SlotSet};
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) backoff: Backoff,
     links: [Option<LinkId>; 2],
+    /// Leased links that nobody uses at the moment, the last used one last.
+    idle: [Vec<Idle>; 2],
     /// Part of the newest topology, or named by a redirection since.
     pub(crate) known: bool,
     /// Does not answer probes: nothing new is sent there.
@@ -47,8 +50,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> + use<> {
-        self.links.into_iter().flatten()
+    pub(crate) fn idle_mut(&mut self, proto: Proto) -> &mut Vec<Idle> {
+        let [resp2, resp3] = &mut self.idle;
+        match proto {
+            Proto::Resp2 => resp2,
+            Proto::Resp3 => resp3,
+        }
     }
 }
 
@@ -143,6 +150,7 @@ impl Owners {
             endpoint: endpoint.clone(),
             backoff: Backoff::default(),
             links: [None; 2],
+            idle: [const { Vec::new() }; 2],
             known: true,
             suspect: false,
         });
@@ -207,6 +215,10 @@ impl Owners {
             node.suspect = suspect;
         }
         recovered
+    }
+
+    pub(crate) fn idle_pools(&mut self) -> impl Iterator<Item = &mut Vec<Idle>> {
+        self.nodes.iter_mut().flat_map(|node| &mut node.idle)
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {

@@ -7,8 +7,8 @@ use crate::clock::Now;
 use crate::command::Route;
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{LinkId, Part, Target};
-use crate::route::verdict::GiveUp;
+use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Way};
+use crate::route::verdict::{GiveUp, waits};
 use crate::upstream::queue::{BY_REFERENCE_BYTES_MIN, Orphan};
 
 /// The bytes of a part on their way.
@@ -46,9 +46,24 @@ impl Hub {
         let Some(node) = self.owners.of_target(part.target) else {
             return self.hold_or_refuse(now, part, &body);
         };
-        match self.link_to(now, node, part.proto) {
-            Ok(link) => self.push(link, part, &body),
+        match self.link_for(now, node, &part) {
+            Ok(link) => {
+                if waits(&part) {
+                    self.note_wait_placed(now, &part);
+                }
+                self.push(link, part, &body);
+            }
             Err(not_before) => self.hold(now, part, &body, Some(not_before)),
+        }
+    }
+
+    /// The link to a node that a part takes; Err: not before that moment.
+    pub(super) fn link_for(&mut self, now: Now, node: NodeId, part: &Part) -> Result<LinkId, Now> {
+        match (part.way, part.purpose) {
+            (Way::Own | Way::Pinned, Purpose::Answer(ticket)) => {
+                self.own_link(now, ticket.session, node, part.proto)
+            }
+            (Way::Shared, _) | (_, Purpose::Swallow) => self.link_to(now, node, part.proto),
         }
     }
 
@@ -64,8 +79,10 @@ impl Hub {
         if let Some(link) = self.link_mut(link) {
             link.push_with(asking, |log| write::command(log, &[b"ASKING"]));
         }
-        part.misplaced = true;
-        self.lanes.note_misplaced(part.target);
+        if part.way == Way::Shared {
+            part.misplaced = true;
+            self.lanes.note_misplaced(part.target);
+        }
         self.push(link, part, &Body::Shared(bytes));
     }
 
@@ -111,7 +128,11 @@ impl Hub {
             misplaced: false,
             ..held.part
         };
+        if part.way != Way::Shared && !self.is_awaited(part.purpose) {
+            return;
+        }
         match part.row.route {
+            _ if waits(&part) => self.place_blocked_again(now, &Held { part, ..held }),
             // The cursor that was sent means nothing to another node.
             Route::Scan => self.place_scan_again(now, part, &held.bytes),
             Route::Slot
@@ -145,8 +166,9 @@ impl Hub {
         let mut recalled = Vec::new();
         for (_, place) in &mut self.links {
             let node = place.link.node;
+            // Its session waits for what is on a link of its own; the node says so if it cannot serve it any more.
             let is_misplaced = |part: &Part| match part.target {
-                Target::Slot(slot) => self.owners.of(slot) != Some(node),
+                Target::Slot(slot) => part.way == Way::Shared && self.owners.of(slot) != Some(node),
                 Target::Node(_) => false,
             };
             let queue = place.link.queue_mut();
@@ -188,7 +210,7 @@ impl Hub {
         }
     }
 
-    fn push(&mut self, id: LinkId, part: Part, body: &Body<'_>) {
+    pub(super) fn push(&mut self, id: LinkId, part: Part, body: &Body<'_>) {
         let Some(link) = self.link_mut(id) else {
             debug_assert!(false, "a link that was just chosen is there");
             return;

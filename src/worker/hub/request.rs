@@ -108,12 +108,12 @@ impl Hub {
         let mut at = 0;
         let mut partial = false;
         while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
-            if !self
-                .session(id)
-                .is_some_and(|s| s.may_run(&settings.limits))
-            {
-                self.stall(id, None);
-                break;
+            match self.session_mut(id) {
+                Some(session) if session.may_run(&settings.limits) => session.wait = Wait::Nothing,
+                Some(_) | None => {
+                    self.stall(id, None);
+                    break;
+                }
             }
             let ran = match scan.advance(rest, &settings.request) {
                 Ok(Scanned::Multibulk(len)) => {
@@ -163,7 +163,7 @@ impl Hub {
     }
 
     /// A request is about to be run.
-    fn note_request(&mut self, id: SessionId, row: Option<&Row>) {
+    pub(super) fn note_request(&mut self, id: SessionId, row: Option<&Row>) {
         self.counters.requests += 1;
         if let Some(session) = self.session_mut(id) {
             session.silent = !session.identity.take_reply_wish();
@@ -171,7 +171,7 @@ impl Hub {
         }
     }
 
-    fn has_in_flight(&self, id: SessionId) -> bool {
+    pub(super) fn has_in_flight(&self, id: SessionId) -> bool {
         self.session(id)
             .is_some_and(|session| !session.replies.is_empty())
     }
@@ -239,8 +239,12 @@ impl Hub {
         {
             return Ran::NotYet(Wait::Answers);
         }
+        let plan = plan(row, request, &mut self.keys);
+        if let Plan::Connection(connection) = plan {
+            return self.run_bound(now, id, connection, row, request);
+        }
         self.note_request(id, Some(row));
-        match plan(row, request, &mut self.keys) {
+        match plan {
             Plan::Slot(slot) => self.send_whole(now, id, row, slot, request),
             Plan::Split => self.send_split(now, id, row, request),
             Plan::AnyPrimary => self.send_to_any(now, id, row, request),
@@ -253,12 +257,10 @@ impl Hub {
             Plan::AllNodes => self.send_to_all(now, id, row, request, true),
             Plan::Scan => self.start_scan(now, id, row, request),
             Plan::Local(local) => self.run_local(now, id, local, request),
-            Plan::Connection(_) => self.refuse(id, errors::not_served_yet(row.name)),
+            Plan::Connection(_) => debug_assert!(false, "has been taken"),
             Plan::Refused(_) => self.refuse(id, errors::refused(row.name)),
             Plan::CrossSlot(a, b) => {
-                let (a, b) = (request.arg(a), request.arg(b));
-                let (a_slot, b_slot) = (Slot::of_key(a).get(), Slot::of_key(b).get());
-                self.refuse(id, errors::cross_slot(a, a_slot, b, b_slot));
+                self.refuse_cross_slot(id, request.arg(a), request.arg(b));
             }
             Plan::BadKeys => self.refuse(id, check::wrong_arity(row)),
         }
@@ -287,6 +289,12 @@ impl Hub {
         self.answer_here(id, |buf| write::error(buf, text));
     }
 
+    /// Two keys that no node has both.
+    pub(super) fn refuse_cross_slot(&mut self, id: SessionId, a: &[u8], b: &[u8]) {
+        let (a_slot, b_slot) = (Slot::of_key(a).get(), Slot::of_key(b).get());
+        self.refuse(id, errors::cross_slot(a, a_slot, b, b_slot));
+    }
+
     pub(super) fn send_whole(
         &mut self,
         now: Now,
@@ -305,7 +313,13 @@ impl Hub {
         );
     }
 
-    fn send_to_any(&mut self, now: Now, id: SessionId, row: &'static Row, request: Request<'_>) {
+    pub(super) fn send_to_any(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+    ) {
         // The same primary for all of a session's requests keeps them in order.
         let primaries = self.owners.primaries();
         let index = id.generation as usize % primaries.len().max(1);

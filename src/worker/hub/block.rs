@@ -1,0 +1,264 @@
+//! Requests that wait at a node: one after the other on a link of their session's own, with the node's own fairness.
+//!
+//! Nothing behind such a request is run before it is answered. If the node cannot serve the slot any more, or is lost,
+//! the wait goes on at whoever serves it then, with the time that is left.
+
+use std::time::Duration;
+
+use super::Hub;
+use super::place::Body;
+use super::request::Ran;
+use crate::clock::Now;
+use crate::command::Row;
+use crate::command::keys::{self, KeyList};
+use crate::command::timeout::{self, Patience};
+use crate::downstream::replies::Seat;
+use crate::downstream::session::{Blocked, Wait};
+use crate::reply::errors;
+use crate::resp::request::{Request, RequestScan, Scanned};
+use crate::resp::write;
+use crate::route::hold::Held;
+use crate::route::part::{Part, Purpose, SessionId, Target, Way};
+use crate::topology::Slot;
+
+/// How long a link may be silent about a request that waits and still count as in trouble for the same reason.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+impl Hub {
+    pub(super) fn block(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+    ) -> Ran {
+        if self.has_in_flight(id) {
+            return Ran::NotYet(Wait::Answers);
+        }
+        self.note_request(id, Some(row));
+        let mut keys = std::mem::take(&mut self.keys);
+        let found = keys::find_keys(row, request, &mut keys);
+        let slots = found.ok().map(|()| one_slot(request, &keys));
+        match slots {
+            None | Some(OneSlot::NoKeys) => self.send_to_any(now, id, row, request),
+            Some(OneSlot::Yes(slot)) => self.block_at(now, id, row, slot, request),
+            Some(OneSlot::No(a, b)) => self.block_over_slots(now, id, row, request, &keys, (a, b)),
+        }
+        self.keys = keys;
+        Ran::Taken
+    }
+
+    fn block_at(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        slot: Slot,
+        request: Request<'_>,
+    ) {
+        let deadline = match timeout::patience(row, request) {
+            Patience::Endless | Patience::Malformed => None,
+            Patience::For(time) => Some(now + time),
+        };
+        let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) else {
+            return;
+        };
+        self.begin_block(id, Blocked::new(ticket, deadline, now));
+        let part = Part::new(ticket, Target::Slot(slot), row, proto).by(Way::Own);
+        self.place(now, part, Body::Borrowed(request.bytes));
+    }
+
+    fn block_over_slots(
+        &mut self,
+        _now: Now,
+        id: SessionId,
+        _row: &'static Row,
+        request: Request<'_>,
+        _keys: &KeyList,
+        (a, b): (usize, usize),
+    ) {
+        self.refuse_cross_slot(id, request.arg(a), request.arg(b));
+    }
+
+    /// A part that waits has been given to a link.
+    pub(super) fn note_wait_placed(&mut self, now: Now, part: &Part) {
+        if let Purpose::Answer(ticket) = part.purpose
+            && let Some(session) = self.session_mut(ticket.session)
+            && let Some(blocked) = &mut session.blocked
+        {
+            blocked.placed = now;
+        }
+    }
+
+    /// From now on the session waits for one answer.
+    pub(super) fn begin_block(&mut self, id: SessionId, blocked: Blocked) {
+        if let Some(at) = blocked.deadline {
+            self.waits.insert((at, id));
+        }
+        if let Some(session) = self.session_mut(id) {
+            session.wait = Wait::Answers;
+            session.blocked = Some(Box::new(blocked));
+        }
+    }
+
+    /// The answer has come, or nobody waits for it any more.
+    pub(super) fn end_block(&mut self, id: SessionId) -> Option<Box<Blocked>> {
+        let blocked = self.session_mut(id)?.blocked.take()?;
+        if let Some(at) = blocked.deadline {
+            self.waits.remove(&(at, id));
+        }
+        Some(blocked)
+    }
+
+    /// Sends a request that waits to where its slot is served now, with the time that is left.
+    pub(super) fn place_blocked_again(&mut self, now: Now, held: &Held) {
+        let Purpose::Answer(ticket) = held.part.purpose else {
+            return;
+        };
+        let blocked = self
+            .session(ticket.session)
+            .and_then(|s| s.blocked.as_deref());
+        let deadline = blocked.and_then(|blocked| blocked.deadline);
+        let mut scan = RequestScan::new();
+        let scanned = scan.advance(&held.bytes, &self.settings.request);
+        let request = Request {
+            bytes: &held.bytes,
+            args: scan.args(),
+        };
+        let timeout = timeout::timeout(held.part.row, request);
+        let (Some(deadline), Some(timeout), Ok(Scanned::Multibulk(_))) =
+            (deadline, timeout, scanned)
+        else {
+            return self.place(now, held.part, Body::Shared(&held.bytes));
+        };
+        let mut bytes = Vec::with_capacity(held.bytes.len() + 16);
+        timeout::write_with(request, timeout, deadline.since(now), &mut bytes);
+        self.place(now, held.part, Body::Borrowed(&bytes));
+    }
+
+    /// Trouble that a request meets after it has waited in peace is new trouble.
+    pub(super) fn settle_wait(&self, now: Now, part: &mut Part) {
+        let Purpose::Answer(ticket) = part.purpose else {
+            return;
+        };
+        let blocked = self
+            .session(ticket.session)
+            .and_then(|s| s.blocked.as_deref());
+        if blocked.is_some_and(|blocked| now.since(blocked.placed) >= SETTLED_AFTER) {
+            part.troubled_since = None;
+            part.redirects = 0;
+            part.refusals = 0;
+        }
+    }
+
+    /// Ends the waits whose time is up, where no node does.
+    pub(super) fn expire_waits(&mut self, now: Now) {
+        while let Some(&(at, id)) = self.waits.first().filter(|(at, _)| *at <= now) {
+            self.waits.remove(&(at, id));
+            if !self.waits_at_node(id) {
+                self.end_wait(now, id, End::TimeIsUp);
+            }
+        }
+    }
+
+    /// `CLIENT UNBLOCK`: `asks` gets 1 if somebody has been woken, else 0.
+    pub(super) fn unblock(&mut self, now: Now, asks: SessionId, client: u64, with_error: bool) {
+        let blocked = |session: &&crate::downstream::session::Session| {
+            session.identity.id == client && session.blocked.is_some()
+        };
+        let found = self.sessions.iter().find(|(_, session)| blocked(session));
+        let Some(id) = found.map(|(index, session)| session.id(index)) else {
+            return self.answer_here(asks, |buf| write::integer(buf, 0));
+        };
+        let at_node = self.waits_at_node(id);
+        let link = self.session(id).and_then(|s| s.own_links.first().copied());
+        let link = link.and_then(|link| self.link(link)).filter(|_| at_node);
+        let row = self.commands.row("client|unblock");
+        match (link.map(|link| (link.node, link.client_id)), row) {
+            (Some((node, Some(client_id))), Some(row)) => {
+                let Some((ticket, proto)) = self.open_seat(asks, Seat::Waits) else {
+                    return;
+                };
+                let mut bytes = Vec::new();
+                let how = if with_error { "ERROR" } else { "TIMEOUT" };
+                write::command(
+                    &mut bytes,
+                    &["CLIENT", "UNBLOCK", &client_id.to_string(), how],
+                );
+                let part = Part::new(ticket, Target::Node(node), row, proto);
+                self.place(now, part, Body::Borrowed(&bytes));
+            }
+            _ => {
+                let end = if with_error {
+                    End::Error
+                } else {
+                    End::TimeIsUp
+                };
+                self.end_wait(now, id, end);
+                self.answer_here(asks, |buf| write::integer(buf, 1));
+            }
+        }
+    }
+
+    /// Whether a node has the request that a session waits for, and will answer it.
+    fn waits_at_node(&self, id: SessionId) -> bool {
+        let Some(session) = self.session(id) else {
+            return false;
+        };
+        let mut links = session.own_links.iter().filter_map(|&link| self.link(link));
+        links.any(|link| {
+            link.is_open() && !link.queue().is_empty() && link.queue().unsent_bytes() == 0
+        })
+    }
+
+    /// Answers a wait here. What of it was on its way to a node is called back.
+    fn end_wait(&mut self, now: Now, id: SessionId, end: End) {
+        let Some(blocked) = self.end_block(id) else {
+            return;
+        };
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let proto = session.identity.proto;
+        let unsent = session.own_links.clone();
+        let mut frame = Vec::new();
+        match end {
+            End::TimeIsUp => write::null_array(&mut frame, proto),
+            End::Error => write::error(&mut frame, errors::UNBLOCKED),
+        }
+        self.deliver(now, blocked.ticket, &frame);
+        for link in unsent {
+            let busy = |link: &crate::upstream::link::Link| !link.queue().is_empty();
+            if self.link(link).is_some_and(busy) {
+                self.close_link(now, link);
+            }
+        }
+    }
+}
+
+/// How a wait ends that no node ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    TimeIsUp,
+    /// `CLIENT UNBLOCK … ERROR`
+    Error,
+}
+
+enum OneSlot {
+    NoKeys,
+    Yes(Slot),
+    /// The arguments of two keys in different slots.
+    No(usize, usize),
+}
+
+fn one_slot(request: Request<'_>, keys: &KeyList) -> OneSlot {
+    let mut indices = keys.iter();
+    let Some(first) = indices.next() else {
+        return OneSlot::NoKeys;
+    };
+    let slot = Slot::of_key(request.arg(first));
+    match indices.find(|&at| Slot::of_key(request.arg(at)) != slot) {
+        Some(other) => OneSlot::No(first, other),
+        None => OneSlot::Yes(slot),
+    }
+}

@@ -1,0 +1,47 @@
+//! Requests that are bound to a connection: each kind has its own file here, and this one sends them there.
+
+use super::Hub;
+use super::request::Ran;
+use crate::clock::Now;
+use crate::command::{Connection, Row};
+use crate::reply::errors;
+use crate::resp::request::Request;
+use crate::route::part::{LinkId, SessionId};
+use crate::upstream::link::Use;
+
+impl Hub {
+    pub(super) fn run_bound(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        connection: Connection,
+        row: &'static Row,
+        request: Request<'_>,
+    ) -> Ran {
+        match connection {
+            Connection::Blocking => return self.block(now, id, row, request),
+            Connection::Multi => {}
+            Connection::Exec => {}
+            Connection::Discard => {}
+            Connection::Watch | Connection::Unwatch => {}
+            Connection::Wait => {}
+            Connection::Subscribe(_) | Connection::Unsubscribe(_) => {}
+            Connection::Monitor => {}
+            Connection::Tracking => {}
+            Connection::HashImport => {}
+        }
+        self.note_request(id, Some(row));
+        self.refuse(id, errors::not_served_yet(row.name));
+        Ran::Taken
+    }
+
+    /// A node says something that no request of a session asked for.
+    pub(super) fn on_push(&mut self, _now: Now, id: LinkId, _frame: &[u8]) {
+        match self.link_mut(id).map(|link| link.used) {
+            None | Some(Use::Shared | Use::Leased(_)) => {}
+        }
+    }
+
+    /// What a session relied on at a node is gone with a link.
+    pub(super) fn on_kept_link_lost(&mut self, _owner: SessionId) {}
+}
