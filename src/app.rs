@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::command::lookup::CommandTable;
-use crate::config::{Config, ListenAddr, Upstream};
+use crate::config::{Config, CrossSlot, ListenAddr, Upstream};
 use crate::control::{self, Control, Credentials, NodeFacts, Source};
 use crate::net;
 use crate::resp::reply::ReplyLimits;
@@ -40,7 +40,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
-    let mut listeners = Vec::new();
+    let mut listeners: Vec<(Listener, bool)> = Vec::new();
     // What INFO shows; 0 where there are only Unix sockets, as a server would say.
     let mut port = 0;
     for listener in &config.listeners {
@@ -51,12 +51,19 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         if let (0, ListenAddr::Tcp(address)) = (port, &address) {
             port = address.port();
         }
-        listeners.push(Listener::new(bound)?);
+        let splits = listener.cross_slot_transactions == CrossSlot::Split;
+        listeners.push((Listener::new(bound)?, splits));
     }
     let (control, control_thread) =
         control::start(source(&config)).context("cannot start the control plane")?;
     let (doors, threads) = start_workers(&config, port, &control)?;
-    let accept = |listener| tokio::task::spawn_local(accept::run(listener, doors.clone()));
+    let accept = |(listener, splits_transactions)| {
+        let doors = Doors {
+            splits_transactions,
+            ..doors.clone()
+        };
+        tokio::task::spawn_local(accept::run(listener, doors))
+    };
     let acceptors: Vec<_> = listeners.into_iter().map(accept).collect();
     wait_for_signal().await?;
     tracing::info!("stopping: no new connections, finishing what is in flight");
@@ -151,6 +158,7 @@ fn start_workers(
         ids: Arc::default(),
         clients_max: config.clients_max,
         refused: Arc::default(),
+        splits_transactions: false,
     };
     Ok((doors, threads))
 }

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use slotcar::config::{CommandLine, Config, Environment, Upstream, keys, resolve};
+use slotcar::config::{CommandLine, Config, CrossSlot, Environment, Upstream, keys, resolve};
 
 const SECRET: &str = "hunter2-\u{e9}";
 
@@ -188,6 +188,31 @@ fn the_file_takes_lists_numbers_and_tables() {
 }
 
 #[test]
+fn a_listener_may_have_its_own_way_with_transactions() {
+    for (flags, expected) in [
+        ("--listen 127.0.0.1:1", [CrossSlot::Refuse].as_slice()),
+        (
+            "--cross-slot-transactions split --listen 127.0.0.1:1,127.0.0.1:2?cross-slot-transactions=refuse",
+            &[CrossSlot::Split, CrossSlot::Refuse],
+        ),
+        (
+            "--listen unix:/a?cross-slot-transactions=split --listen 127.0.0.1:2",
+            &[CrossSlot::Split, CrossSlot::Refuse],
+        ),
+    ] {
+        let config = Setup {
+            flags,
+            variables: &["SLOTCAR_CLUSTER=a:1"],
+            file: "",
+        }
+        .resolve()
+        .unwrap();
+        let policies = config.listeners.iter().map(|l| l.cross_slot_transactions);
+        assert_eq!(policies.collect::<Vec<_>>(), expected, "{flags}");
+    }
+}
+
+#[test]
 fn a_list_is_given_by_repeating_the_flag_or_by_commas() {
     for (flags, variables) in [
         (
@@ -308,6 +333,12 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
                 .into(),
         ),
         (
+            flag("--listen 127.0.0.1:1?split"),
+            "listen (flag --listen): \"split\" is no setting of a listener; \
+             expected an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock"
+                .into(),
+        ),
+        (
             file("failover-hold = 15"),
             "failover-hold ({folder}/slotcar.toml:1): \"15\" has no unit; \
              expected a duration such as 15s or 500ms, up to 10m"
@@ -380,7 +411,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, username, \
-             password, password-file, client-name, workers, max-clients, failover-hold, probe-interval, log-level, \
+             password, password-file, client-name, workers, max-clients, failover-hold, cross-slot-transactions, probe-interval, log-level, \
              log-format"
                 .into(),
         ),

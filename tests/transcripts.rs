@@ -12,6 +12,7 @@
 //! c1< REPLY REPLY      what client 1 has received since last looked, exactly; nothing: nothing
 //! c1 sends "raw"       c1 closes       c1 half-closes (sends no more, still reads)
 //! c1 takes 10          it takes 10 bytes more and then none; `takes all`
+//! c1 splits transactions           as on a listener with cross-slot-transactions=split
 //! c1 is closed         slotcar has closed the connection
 //! c1 is unread         something that it sent has not been read
 //!

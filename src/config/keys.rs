@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::mistake::Origin;
 use super::parse::{self, Problem};
-use super::{LogFormat, Secret};
+use super::{CrossSlot, LogFormat, Secret};
 use crate::net::ListenAddr;
 use crate::topology::Endpoint;
 
@@ -44,13 +44,13 @@ pub struct Key {
 pub static KEYS: &[Key] = &[
     Key {
         value: "ADDRESS",
-        about: "Where apps connect; repeatable, or a comma list",
+        about: "Where apps connect; repeatable, or a comma list. `?cross-slot-transactions=split` behind an address: for it alone",
         default: Some("127.0.0.1:6379"),
         expected: "an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock",
         is_list: true,
         ..key("listen", |draft, texts| {
             let listen = texts.iter().flat_map(|text| text.split(','));
-            draft.listen = listen.map(parse::from_str).collect::<Result<_, _>>()?;
+            draft.listen = listen.map(parse::listener).collect::<Result<_, _>>()?;
             Ok(())
         })
     },
@@ -135,6 +135,15 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "POLICY",
+        about: "A transaction with keys in several slots: refuse it, or split it into one that is atomic for each slot",
+        default: Some("refuse"),
+        expected: "refuse or split",
+        ..key("cross-slot-transactions", |draft, texts| {
+            one(texts, |text| parse::word(text, CROSS_SLOT)).map(|what| draft.cross_slot = what)
+        })
+    },
+    Key {
         value: "DURATION",
         about: "How often a silent node is asked whether it lives; 0 = never",
         default: Some("500ms"),
@@ -188,7 +197,8 @@ pub(super) struct Given {
 /// What the rows fill in, before it is known whether all of it fits together.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub(super) listen: Vec<ListenAddr>,
+    /// Addresses, and what is said of each alone.
+    pub(super) listen: Vec<(ListenAddr, Option<CrossSlot>)>,
     pub(super) seeds: Vec<Endpoint>,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
@@ -196,6 +206,7 @@ pub(super) struct Draft {
     pub(super) workers: usize,
     pub(super) clients_max: usize,
     pub(super) failover_hold: Duration,
+    pub(super) cross_slot: CrossSlot,
     pub(super) probe_interval: Duration,
     pub(super) log_level: LevelFilter,
     pub(super) log_format: LogFormat,
@@ -279,6 +290,7 @@ impl Default for Draft {
             workers: 0,
             clients_max: 0,
             failover_hold: Duration::ZERO,
+            cross_slot: CrossSlot::Refuse,
             probe_interval: Duration::ZERO,
             log_level: LevelFilter::OFF,
             log_format: LogFormat::Human,
@@ -296,6 +308,8 @@ const LOG_LEVELS: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+pub(super) const CROSS_SLOT: &[(&str, CrossSlot)] =
+    &[("refuse", CrossSlot::Refuse), ("split", CrossSlot::Split)];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("human", LogFormat::Human)];
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ limits! {
         "Bytes that a link has not written; from here on the sessions that fill it are not read from. A few socket buffers.";
     link_queue_requests_max: usize = 65_536,
         "Requests of one link that wait for answers; from here on the sessions that fill it are not read from. 64 full sessions.";
+    transaction_bytes_max: usize = 512 * MIB,
+        "Requests of one session between MULTI and EXEC; further ones are refused, and so is EXEC. As much as one value may have.";
     blocked_input_bytes_max: usize = MIB,
         "Requests that a client has sent behind one that waits; from here on it is not read from until that one is answered.";
     idle_links_max: usize = 256,
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn every_limit_says_its_kind_its_unit_and_its_reason() {
         const KINDS: [&str; 4] = ["_max", "_min", "_soft", "_timeout"];
-        const UNITS: [&str; 7] = [
+        const UNITS: [&str; 8] = [
             "_bytes",
             "_requests",
             "redirects",
@@ -142,6 +144,7 @@ mod tests {
             "_tokens",
             "_clients",
             "_nodes",
+            "_links",
         ];
         for LimitRow {
             name,

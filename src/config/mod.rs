@@ -56,6 +56,16 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub address: ListenAddr,
+    pub cross_slot_transactions: CrossSlot,
+}
+
+/// What is done about a transaction with keys in several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSlot {
+    /// An error that names the keys, as a cluster has it.
+    Refuse,
+    /// One transaction per slot.
+    Split,
 }
 
 /// What stands behind slotcar.

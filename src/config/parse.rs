@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Secret;
+use super::keys::CROSS_SLOT;
 use super::mistake::shown;
+use super::{CrossSlot, Secret};
+use crate::net::ListenAddr;
 use crate::topology::Endpoint;
 
 /// What is wrong with a text.
@@ -26,6 +28,19 @@ pub(super) fn number<T: FromStr + PartialOrd>(
         .parse()
         .map_err(|_| format!("{} is not such a number", shown(text)))?;
     within(text, number, range)
+}
+
+/// `ADDRESS[?cross-slot-transactions=WHAT]`
+pub(super) fn listener(text: &str) -> Result<(ListenAddr, Option<CrossSlot>), Problem> {
+    let (address, settings) = match text.split_once('?') {
+        None => return Ok((from_str(text)?, None)),
+        Some(parts) => parts,
+    };
+    let cross_slot = match settings.split_once('=') {
+        Some(("cross-slot-transactions", what)) => word(what, CROSS_SLOT)?,
+        Some(_) | None => return Err(format!("{} is no setting of a listener", shown(settings))),
+    };
+    Ok((from_str(address)?, Some(cross_slot)))
 }
 
 /// A whole number with a unit: `500ms`, `15s`, `2m`. Zero needs none.

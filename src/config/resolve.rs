@@ -141,7 +141,10 @@ impl Resolving {
             listeners: draft
                 .listen
                 .into_iter()
-                .map(|address| Listener { address })
+                .map(|(address, cross_slot)| Listener {
+                    address,
+                    cross_slot_transactions: cross_slot.unwrap_or(draft.cross_slot),
+                })
                 .collect(),
             upstream: Upstream::Cluster { seeds },
             credentials: draft

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of links and nodes; [`crate::worker::hub`] brings the two sides together.
 
+pub mod execution;
 pub mod local;
 pub mod replies;
 pub mod session;
+pub mod transaction;

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::execution::Execution;
 use crate::net::OutBuf;
 use crate::route::scan::Walk;
 
@@ -40,6 +41,8 @@ pub enum Seat {
     Gathers(u32),
     /// A step of a walk through the keyspace.
     Walks(Box<Walk>),
+    /// The replies to the blocks of a transaction.
+    Executes(Box<Execution>),
     /// A reply that is early, in the arena.
     Full { at: u32, len: u32 },
 }

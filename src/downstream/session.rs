@@ -4,11 +4,13 @@ use bytes::BytesMut;
 
 use super::local::Identity;
 use super::replies::Replies;
+use super::transaction::Transaction;
 use crate::clock::Now;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::RequestScan;
 use crate::route::part::{LinkId, SessionId, Ticket};
+use crate::topology::Slot;
 
 /// One client connection.
 #[derive(Debug)]
@@ -26,6 +28,11 @@ pub struct Session {
     pub wait: Wait,
     /// The client wants no reply to the request that is run (`CLIENT REPLY`).
     pub silent: bool,
+    /// `MULTI` has been said.
+    pub transaction: Option<Box<Transaction>>,
+    pub watch: Option<Box<Watch>>,
+    /// Transactions over several slots are split instead of refused.
+    pub splits_transactions: bool,
     /// It waits for one request's answer and for nothing else.
     pub blocked: Option<Box<Blocked>>,
     /// Links that only this session uses at the moment.
@@ -50,6 +57,21 @@ pub enum Wait {
     Link,
     /// `CLIENT PAUSE` ends.
     Pause,
+}
+
+/// Keys of one slot that the next transaction depends on.
+#[derive(Debug)]
+pub struct Watch {
+    pub slot: Slot,
+    /// The first of them.
+    pub key: Box<[u8]>,
+    pub count: u32,
+    /// Where they are watched. None: the node has not said so yet, or it is `lost`.
+    pub link: Option<LinkId>,
+    /// Watched at a node that imports the slot.
+    pub asking: bool,
+    /// Nobody watches any more: they count as changed.
+    pub lost: bool,
 }
 
 /// A request that waits until there is something for it.
@@ -84,6 +106,9 @@ impl Session {
             stalled: false,
             wait: Wait::Nothing,
             silent: false,
+            transaction: None,
+            watch: None,
+            splits_transactions: false,
             blocked: None,
             own_links: Vec::new(),
             ended: false,

@@ -105,6 +105,43 @@ pub fn refused(command: &str) -> String {
     format!("ERR slotcar does not pass '{command}' on: ask the node itself")
 }
 
+// ── transactions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+pub const NESTED_MULTI: &str = "ERR MULTI calls can not be nested";
+pub const WATCH_IN_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
+pub const NOT_IN_MULTI: &str = "ERR Command not allowed inside a transaction";
+pub const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
+pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
+pub const EXEC_ABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
+
+/// The node has refused a request that was queued here. `error` is its reply, without `-`.
+pub fn exec_abort(error: &[u8]) -> Vec<u8> {
+    quoting("EXECABORT Transaction discarded because of: ", error, "")
+}
+
+/// A command that concerns several nodes, in a transaction that may not be split.
+pub fn spans_nodes(command: &str) -> String {
+    format!(
+        "CROSSSLOT slotcar: '{command}' concerns every shard and cannot be part of a transaction (cross-slot-transactions is 'refuse')"
+    )
+}
+
+/// Two keys in different slots of one transaction, or of what one watches.
+pub fn cross_slot_transaction(a: &[u8], a_slot: u16, b: &[u8], b_slot: u16) -> String {
+    let (a, b) = (shown(a), shown(b));
+    format!(
+        "CROSSSLOT Keys of a transaction don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot})"
+    )
+}
+
+pub fn transaction_too_large(max: usize) -> String {
+    format!("ERR slotcar: a transaction may have at most {max} bytes")
+}
+
+pub fn transaction_too_wide(blocks: usize) -> String {
+    format!("EXECABORT slotcar: a transaction cannot be split into {blocks} parts")
+}
+
 // ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A write was sent and its answer never came.
@@ -243,6 +280,12 @@ mod tests {
             UNBLOCK_REASON,
             CLUSTER_DISABLED,
             UNEXPECTED_REPLY,
+            NESTED_MULTI,
+            WATCH_IN_MULTI,
+            NOT_IN_MULTI,
+            EXEC_WITHOUT_MULTI,
+            DISCARD_WITHOUT_MULTI,
+            EXEC_ABORT,
         ];
         let composed = [
             wrong_arity("client|kill"),
@@ -254,6 +297,10 @@ mod tests {
             hold_is_full(1),
             too_many_redirections(1, 5),
             output_limit(1024),
+            spans_nodes("flushall"),
+            cross_slot_transaction(evil, 1, &long, 2),
+            transaction_too_large(1),
+            transaction_too_wide(99_999),
             cross_slot(evil, 1, &long, 2),
             no_topology_yet(&String::from_utf8_lossy(evil)),
             no_topology_yet(&String::from_utf8_lossy(&long)),

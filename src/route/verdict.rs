@@ -123,7 +123,9 @@ pub fn judge(fault: Fault, part: &Part, now: Now, limits: &RetryLimits) -> Verdi
 /// Whether executing the part twice is the same as executing it once. One that waits at the node has done nothing yet,
 /// and what it may have done in its last moment is undone or told by nobody: it waits on.
 fn may_replay(part: &Part) -> bool {
-    part.row.flags.contains(Flags::READ) || waits(part)
+    part.row.flags.contains(Flags::READ)
+        || part.row.route == Route::Connection(Connection::Watch)
+        || waits(part)
 }
 
 /// Whether it waits at the node until there is something for it.

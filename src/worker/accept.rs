@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A connection on its way to its worker.
 pub struct Accepted {
     pub stream: Socket,
+    /// Transactions over several slots are split on this listener.
+    pub splits_transactions: bool,
     pub id: u64,
     pub peer: Address,
     pub local: Address,
@@ -45,6 +47,7 @@ pub struct Doors {
     pub ids: Arc<AtomicU64>,
     pub clients_max: usize,
     pub refused: Arc<AtomicUsize>,
+    pub splits_transactions: bool,
 }
 
 /// The way to one worker.
@@ -138,6 +141,7 @@ async fn hand_over(doors: &Doors, socket: Socket, peer: Address, local: Address)
         .sender
         .send(Accepted {
             stream: socket,
+            splits_transactions: doors.splits_transactions,
             id,
             peer,
             local,

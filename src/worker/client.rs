@@ -22,6 +22,7 @@ enum Next {
 
 /// Serves a connection until it ends.
 pub(super) fn start(worker: &Rc<Worker>, accepted: Accepted) {
+    let splits_transactions = accepted.splits_transactions;
     let (mut stream, identity) = match accepted.arrive(clock::now()) {
         Ok(arrived) => arrived,
         Err(error) => {
@@ -29,7 +30,12 @@ pub(super) fn start(worker: &Rc<Worker>, accepted: Accepted) {
             return worker.note_session_ended();
         }
     };
-    let id = worker.hub.borrow_mut().on_accept(identity);
+    let mut hub = worker.hub.borrow_mut();
+    let id = hub.on_accept(identity);
+    if let Some(session) = hub.session_mut(id) {
+        session.splits_transactions = splits_transactions;
+    }
+    drop(hub);
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
         poll_fn(|cx| pump(&worker, id, &mut stream, cx)).await;

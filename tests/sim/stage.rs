@@ -165,6 +165,12 @@ impl Stage {
         let mut wakes = false;
         match (verb, object) {
             ("connects", _) => {}
+            ("splits", "transactions") => {
+                let id = client.id;
+                if let Some(session) = self.hub().session_mut(id) {
+                    session.splits_transactions = true;
+                }
+            }
             ("sends", raw) => {
                 let bytes = notation::requests(raw)?.concat().concat();
                 return self.deliver(name, &bytes);

@@ -2,9 +2,12 @@
 
 use super::Hub;
 use crate::clock::Now;
+use crate::command::{Connection, Route};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Session, Wait};
+use crate::reply::errors;
 use crate::reply::redirect::{Refusal, refusal};
+use crate::resp::reply::Reply;
 use crate::resp::write;
 use crate::route::part::{LinkId, Part, Purpose, SessionId, Ticket};
 use crate::upstream::link::LinkDown;
@@ -24,9 +27,11 @@ impl Hub {
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
-        let bytes = match (&refused, link.queue().front()) {
-            (Some(_), Some((_, bytes))) => bytes::Bytes::copy_from_slice(bytes),
-            (Some(_) | None, Some(_) | None) => bytes::Bytes::new(),
+        let keeps =
+            refused.is_some() || (link.block_error.is_some() && frame.first() == Some(&b'-'));
+        let bytes = match (keeps, link.queue().front()) {
+            (true, Some((_, bytes))) => bytes::Bytes::copy_from_slice(bytes),
+            (true | false, Some(_) | None) => bytes::Bytes::new(),
         };
         let answered = link
             .queue_mut()
@@ -41,8 +46,17 @@ impl Hub {
                 return Ok(());
             }
         };
+        let block_error = link.block_error.take();
+        let aborted = block_error.filter(|_| frame.starts_with(b"-EXECABORT"));
         if part.misplaced {
             self.lanes.note_settled(part.target);
+        }
+        if let Some(error) = &aborted {
+            self.on_block_aborted(now, id, part, bytes, error);
+            return Ok(());
+        }
+        if part.row.route == Route::Connection(Connection::Watch) && refused.is_none() {
+            self.on_watch_answered(id, &part, frame);
         }
         match (part.purpose, refused) {
             (Purpose::Swallow, _) => {}
@@ -63,6 +77,28 @@ impl Hub {
         Ok(())
     }
 
+    /// A node has refused requests of a block, and so the block: for a reason that is no fault of the client's, or that the
+    /// client has to hear.
+    fn on_block_aborted(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        part: Part,
+        bytes: bytes::Bytes,
+        error: &[u8],
+    ) {
+        if let Some(refusal) = refusal(error) {
+            let sent = true;
+            return self.on_refused(now, id, Orphan { part, bytes, sent }, &refusal);
+        }
+        let text = Reply::new(error).error().unwrap_or_default();
+        let mut frame = Vec::new();
+        write::error(&mut frame, errors::exec_abort(text));
+        if let Purpose::Answer(ticket) = part.purpose {
+            self.deliver(now, ticket, &frame);
+        }
+    }
+
     /// Puts a frame into its seat. A session that is gone needs it no more.
     pub(super) fn deliver(&mut self, now: Now, ticket: Ticket, frame: &[u8]) {
         let index = ticket.session.index as usize;
@@ -71,12 +107,6 @@ impl Hub {
             .get_mut(index)
             .filter(|s| s.generation == ticket.session.generation)
         else {
-            return;
-        };
-        if session.blocked.is_some() {
-            self.end_block(ticket.session);
-        }
-        let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
         match session.replies.seat_mut(ticket.seat) {
@@ -89,8 +119,10 @@ impl Hub {
                 self.gather(now, ticket, gather, frame);
             }
             Some(Seat::Walks(_)) => self.deliver_walk(now, ticket, frame),
+            Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
             Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
         }
+        self.end_block_if_answered(ticket.session);
         self.note_session_woken(ticket.session);
     }
 
@@ -162,8 +194,10 @@ impl Hub {
                 let gather = *gather;
                 self.gather(now, ticket, gather, frame);
             }
+            Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
             Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
         }
+        self.end_block_if_answered(ticket.session);
         self.note_session_woken(ticket.session);
     }
 

@@ -18,7 +18,7 @@ use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{Part, Purpose, SessionId, Target, Way};
+use crate::route::part::{Part, Purpose, SessionId, Target, Ticket, Way};
 use crate::topology::Slot;
 
 /// How long a link may be silent about a request that waits and still count as in trouble for the same reason.
@@ -80,6 +80,45 @@ impl Hub {
         self.refuse_cross_slot(id, request.arg(a), request.arg(b));
     }
 
+    /// `WAIT`, `WAITAOF`: have the replicas of every shard got what this session has written?
+    ///
+    /// A node knows what a connection has written by the offset that it noted after the connection's last command. So once
+    /// everything is answered, a `PING` on the link that then waits notes an offset that is not below any of the session's.
+    pub(super) fn wait(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+    ) -> Ran {
+        if self.has_in_flight(id) {
+            return Ran::NotYet(Wait::Answers);
+        }
+        self.note_request(id, Some(row));
+        let slots = self.owners.primaries().to_vec();
+        if slots.is_empty() {
+            self.send_to_any(now, id, row, request);
+            return Ran::Taken;
+        }
+        let gather = self.start_gather(row.merge, slots.len(), &[]);
+        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+            return Ran::Taken;
+        };
+        self.begin_block(id, Blocked::new(ticket, None, now));
+        let mut bytes = Vec::new();
+        write::command(&mut bytes, &["PING"]);
+        bytes.extend_from_slice(request.bytes);
+        for (part, slot) in (0u16..).zip(slots) {
+            let ticket = Ticket { part, ..ticket };
+            let part = Part {
+                replies: 2,
+                ..Part::new(ticket, Target::Slot(slot), row, proto).by(Way::Own)
+            };
+            self.place(now, part, Body::Borrowed(&bytes));
+        }
+        Ran::Taken
+    }
+
     /// A part that waits has been given to a link.
     pub(super) fn note_wait_placed(&mut self, now: Now, part: &Part) {
         if let Purpose::Answer(ticket) = part.purpose
@@ -108,6 +147,14 @@ impl Hub {
             self.waits.remove(&(at, id));
         }
         Some(blocked)
+    }
+
+    pub(super) fn end_block_if_answered(&mut self, id: SessionId) {
+        let session = self.session(id);
+        let blocked = session.and_then(|s| Some((s, s.blocked.as_deref()?)));
+        if blocked.is_some_and(|(session, b)| !session.replies.is_open(b.ticket.seat)) {
+            self.end_block(id);
+        }
     }
 
     /// Sends a request that waits to where its slot is served now, with the time that is left.

@@ -20,11 +20,25 @@ impl Hub {
     ) -> Ran {
         match connection {
             Connection::Blocking => return self.block(now, id, row, request),
-            Connection::Multi => {}
-            Connection::Exec => {}
-            Connection::Discard => {}
-            Connection::Watch | Connection::Unwatch => {}
-            Connection::Wait => {}
+            Connection::Watch => return self.watch(now, id, row, request),
+            Connection::Exec => return self.exec(now, id, row),
+            Connection::Wait => return self.wait(now, id, row, request),
+            Connection::Multi => {
+                self.note_request(id, Some(row));
+                self.multi(id);
+                return Ran::Taken;
+            }
+            Connection::Discard => {
+                self.note_request(id, Some(row));
+                self.discard(now, id);
+                return Ran::Taken;
+            }
+            Connection::Unwatch => {
+                self.note_request(id, Some(row));
+                self.unwatch(now, id);
+                self.answer_here(id, crate::resp::write::ok);
+                return Ran::Taken;
+            }
             Connection::Subscribe(_) | Connection::Unsubscribe(_) => {}
             Connection::Monitor => {}
             Connection::Tracking => {}
@@ -43,5 +57,7 @@ impl Hub {
     }
 
     /// What a session relied on at a node is gone with a link.
-    pub(super) fn on_kept_link_lost(&mut self, _owner: SessionId) {}
+    pub(super) fn on_kept_link_lost(&mut self, owner: SessionId, id: LinkId) {
+        self.on_watch_lost(owner, id);
+    }
 }

@@ -26,11 +26,13 @@ pub struct Counters {
     /// Links that were leased to a session, and how many of them had been used before.
     pub leases: u64,
     pub leases_reused: u64,
+    /// Transactions over several slots that were split.
+    pub transactions_split: u64,
 }
 
 impl Counters {
     /// Name and value of each, for the `slotcar` section of `INFO`.
-    pub fn rows(&self) -> [(&'static str, u64); 12] {
+    pub fn rows(&self) -> [(&'static str, u64); 13] {
         [
             ("connections", self.connections),
             ("requests", self.requests),
@@ -44,6 +46,7 @@ impl Counters {
             ("links_lost", self.links_lost),
             ("leases", self.leases),
             ("leases_reused", self.leases_reused),
+            ("transactions_split", self.transactions_split),
         ]
     }
 }

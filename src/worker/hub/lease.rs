@@ -127,7 +127,7 @@ impl Hub {
             Some(owner) => {
                 self.forget_own(owner, id);
                 if link.kept {
-                    self.on_kept_link_lost(owner);
+                    self.on_kept_link_lost(owner, id);
                 }
             }
         }

@@ -27,29 +27,32 @@ impl Hub {
         local: Local,
         request: Request<'_>,
     ) {
-        let Some(session) = self.sessions.get_mut(id.index as usize) else {
-            return;
-        };
         let mut reply = std::mem::take(&mut self.part_bytes);
-        let after = answer(
-            local,
-            request,
-            &mut session.identity,
-            &self.face,
-            &mut reply,
-        );
-        if after == After::ReplyAnyway {
-            session.silent = false;
+        if self.local_reply(now, id, local, request, &mut reply) {
+            self.answer_here(id, |buf| buf.extend_from_slice(&reply));
         }
-        self.finish_local(now, id, after, &mut reply);
         reply.clear();
         self.part_bytes = reply;
     }
 
-    fn finish_local(&mut self, now: Now, id: SessionId, after: After, reply: &mut Vec<u8>) {
+    /// Does what a request asks of us and writes its reply; false: none is due, or it comes on another way.
+    pub(super) fn local_reply(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        local: Local,
+        request: Request<'_>,
+        reply: &mut Vec<u8>,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(id.index as usize) else {
+            return false;
+        };
+        let after = answer(local, request, &mut session.identity, &self.face, reply);
         match after {
-            After::Reply | After::ReplyAnyway | After::Switch(_) | After::Reset => {}
-            After::NoReply => return,
+            After::Reply | After::Switch(_) => {}
+            After::ReplyAnyway => session.silent = false,
+            After::Reset => self.reset(now, id),
+            After::NoReply => return false,
             After::Close => {
                 if let Some(session) = self.session_mut(id) {
                     session.closing = true;
@@ -72,9 +75,18 @@ impl Hub {
             After::Unblock {
                 id: client,
                 with_error,
-            } => return self.unblock(now, id, client, with_error),
+            } => {
+                self.unblock(now, id, client, with_error);
+                return false;
+            }
         }
-        self.answer_here(id, |buf| buf.extend_from_slice(reply));
+        true
+    }
+
+    /// Leaves every mode.
+    fn reset(&mut self, now: Now, id: SessionId) {
+        self.end_transaction(id);
+        self.unwatch(now, id);
     }
 
     /// Whether `CLIENT PAUSE` makes a request of this kind wait.
@@ -165,6 +177,11 @@ fn may_write(row: &Row) -> bool {
 
 fn extra(session: &Session) -> Extra {
     Extra {
+        queued: session
+            .transaction
+            .as_ref()
+            .map(|t| u32::try_from(t.len()).unwrap_or(u32::MAX)),
+        watched_keys: session.watch.as_ref().map_or(0, |watch| watch.count),
         blocked: session.blocked.is_some(),
         closing: session.closing,
         input_bytes: session.input.len(),

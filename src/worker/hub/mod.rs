@@ -20,6 +20,7 @@ mod place;
 mod request;
 mod scan;
 mod transaction;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ pub struct Hub {
     spare_gathers: Vec<Gather>,
     /// When sessions that wait for something have waited for as long as they want to.
     waits: BTreeSet<(Now, SessionId)>,
+    /// Pairs of commands whose transactions have been split.
+    splits_seen: BTreeSet<(&'static str, &'static str)>,
     /// When the pools of leased links are to be looked at.
     idle_check: Option<Now>,
     splitter: Splitter,
@@ -172,6 +175,7 @@ impl Hub {
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
             waits: BTreeSet::new(),
+            splits_seen: BTreeSet::new(),
             idle_check: None,
             splitter: Splitter::new(),
             keys: KeyList::default(),

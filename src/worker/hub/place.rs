@@ -73,7 +73,8 @@ impl Hub {
         part.misplaced = false;
         part.troubled_since.get_or_insert(now);
         let asking = Part {
-            purpose: crate::route::part::Purpose::Swallow,
+            purpose: Purpose::Swallow,
+            replies: 1,
             ..part
         };
         if let Some(link) = self.link_mut(link) {

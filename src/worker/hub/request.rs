@@ -6,7 +6,7 @@ use super::Hub;
 use super::place::Body;
 use crate::clock::Now;
 use crate::command::lookup::Lookup;
-use crate::command::{Local, Merge, Route, Row, check};
+use crate::command::{Connection, Local, Merge, Route, Row, check};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::Wait;
 use crate::reply::gather::slowlog_items_max;
@@ -227,10 +227,19 @@ impl Hub {
             Lookup::Row(row) if row.takes(request.len()) => row,
             Lookup::Row(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => {
                 self.note_request(id, None);
+                self.refuse_transaction(id);
+                if matches!(lookup, Lookup::Row(row) if row.route == Route::Connection(Connection::Exec))
+                {
+                    self.end_transaction(id);
+                    self.unwatch(now, id);
+                }
                 self.refuse(id, check::refuse(lookup, request).unwrap_or_default());
                 return Ran::Taken;
             }
         };
+        if self.session(id).is_some_and(|s| s.transaction.is_some()) {
+            return self.run_in_transaction(now, id, row, request);
+        }
         if self.is_paused(now, row) {
             return Ran::NotYet(Wait::Pause);
         }
@@ -320,11 +329,15 @@ impl Hub {
         row: &'static Row,
         request: Request<'_>,
     ) {
-        // The same primary for all of a session's requests keeps them in order.
+        let slot = self.any_primary(id);
+        self.send_whole(now, id, row, slot, request);
+    }
+
+    /// A slot of the primary that gets a session's requests without keys: the same for all of them keeps them in order.
+    pub(super) fn any_primary(&self, id: SessionId) -> Slot {
         let primaries = self.owners.primaries();
         let index = id.generation as usize % primaries.len().max(1);
-        let slot = primaries.get(index).copied().unwrap_or(Slot::FIRST);
-        self.send_whole(now, id, row, slot, request);
+        primaries.get(index).copied().unwrap_or(Slot::FIRST)
     }
 
     fn send_to_all(
@@ -412,7 +425,7 @@ impl Hub {
         self.part_bytes = bytes;
     }
 
-    fn start_gather(&mut self, merge: Merge, parts: usize, key_parts: &[u16]) -> u32 {
+    pub(super) fn start_gather(&mut self, merge: Merge, parts: usize, key_parts: &[u16]) -> u32 {
         let mut gather = self.spare_gathers.pop().unwrap_or_default();
         gather.start(merge, parts, key_parts);
         u32::try_from(self.gathers.insert(gather)).unwrap_or(u32::MAX)

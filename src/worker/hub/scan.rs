@@ -63,7 +63,9 @@ impl Hub {
         let session = session.filter(|s| s.generation == ticket.session.generation);
         let step = match session.and_then(|s| s.replies.seat_mut(ticket.seat)) {
             Some(Seat::Walks(walk)) => walk.step(owners),
-            Some(Seat::Waits | Seat::Gathers(_) | Seat::Full { .. }) | None => return,
+            Some(Seat::Waits | Seat::Gathers(_) | Seat::Executes(_) | Seat::Full { .. }) | None => {
+                return;
+            }
         };
         let Some(Step { slot, cursor, .. }) = step else {
             return self.end_walk(now, part, request);

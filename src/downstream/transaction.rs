@@ -1,0 +1,255 @@
+//! What a session has queued since `MULTI`, and how it is dealt out to the nodes at `EXEC`.
+//!
+//! Pure. Requests with keys of one slot make one block; a request that concerns several nodes ends all blocks before it,
+//! so that on each node everything runs in the order in which it was queued.
+
+use std::collections::HashMap;
+
+use crate::command::{Flags, Local, Merge, Row};
+use crate::resp::write;
+use crate::topology::Slot;
+
+/// The requests between `MULTI` and `EXEC`.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    bytes: Vec<u8>,
+    queued: Vec<Queued>,
+    /// The slot that all keys must be in, and the key that says so. None: no key yet, or the transaction may be split.
+    home: Option<(Slot, Box<[u8]>)>,
+    /// A request was refused: `EXEC` will be, too.
+    refused: bool,
+}
+
+/// A request that waits for `EXEC`.
+#[derive(Debug)]
+struct Queued {
+    row: &'static Row,
+    start: usize,
+    place: Place,
+}
+
+/// Where a queued request is executed.
+#[derive(Debug)]
+pub enum Place {
+    /// It has no keys: with the others.
+    Anywhere,
+    At(Slot),
+    Here(Local),
+    /// `UNWATCH`: EXEC does it anyway.
+    Nowhere,
+    /// In parts: where each goes and what it says there; for each key the part that has it.
+    Dealt {
+        merge: Merge,
+        parts: Vec<(Slot, Vec<u8>)>,
+        key_parts: Vec<u16>,
+    },
+}
+
+/// What one node executes at once.
+#[derive(Debug)]
+pub struct Block {
+    pub slot: Slot,
+    pub bytes: Vec<u8>,
+    pub requests: u32,
+    /// The row of one of its requests, if all of them only read: it may be executed twice.
+    pub reads_only: Option<&'static Row>,
+    /// The row of its only request, if that does not wait.
+    pub alone: Option<&'static Row>,
+}
+
+/// Where the reply to a queued request comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// The next item of this block's reply.
+    Block(usize),
+    /// This request, executed here.
+    Here {
+        local: Local,
+        request: Vec<u8>,
+    },
+    Ok,
+    /// The next items of these blocks' replies.
+    Merged {
+        merge: Merge,
+        blocks: Vec<usize>,
+        key_parts: Vec<u16>,
+    },
+}
+
+/// A transaction dealt out: blocks in the order in which they are sent, sources in the order of the requests.
+#[derive(Debug, Default)]
+pub struct Dealt {
+    pub blocks: Vec<Block>,
+    pub sources: Vec<Source>,
+}
+
+impl Transaction {
+    /// `home`: the slot and the key that are watched.
+    pub fn new(home: Option<(Slot, Box<[u8]>)>) -> Self {
+        Self {
+            home,
+            ..Self::default()
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queued.is_empty()
+    }
+
+    /// Bytes of the queued requests.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn refuse(&mut self) {
+        self.refused = true;
+    }
+
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// The key whose slot all others must have, if `slot` is another one; from now on it is `slot`, if there was none.
+    pub fn disagrees(&mut self, slot: Slot, key: &[u8]) -> Option<&[u8]> {
+        let (home, home_key) = self.home.get_or_insert_with(|| (slot, key.into()));
+        (*home != slot).then_some(home_key)
+    }
+
+    pub fn queue(&mut self, row: &'static Row, request: &[u8], place: Place) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(request);
+        self.queued.push(Queued { row, start, place });
+    }
+
+    /// The names of the first two commands in different slots, if there are two.
+    pub fn first_split(&self) -> Option<(&'static str, &'static str)> {
+        let slots = |queued: &Queued| match &queued.place {
+            Place::At(slot) => Some(*slot),
+            Place::Dealt { parts, .. } => parts.first().map(|(slot, _)| *slot),
+            Place::Anywhere | Place::Here(_) | Place::Nowhere => None,
+        };
+        let mut keyed = self.queued.iter().filter(|queued| slots(queued).is_some());
+        let first = keyed.next()?;
+        if matches!(first.place, Place::Dealt { .. }) {
+            return Some((first.row.name, first.row.name));
+        }
+        let other = keyed.find(|other| {
+            slots(other) != slots(first) || matches!(other.place, Place::Dealt { .. })
+        })?;
+        Some((first.row.name, other.row.name))
+    }
+
+    /// Deals the requests out. `first`: the slot of a block that comes first in any case; `any`: where requests without
+    /// keys go if nothing else says so.
+    pub fn deal(mut self, first: Option<Slot>, any: Slot) -> Dealt {
+        let mut dealer = Dealer::default();
+        if let Some(slot) = first {
+            dealer.block(slot);
+        }
+        let keyed = |queued: &Queued| match &queued.place {
+            Place::At(slot) => Some(*slot),
+            Place::Anywhere | Place::Here(_) | Place::Nowhere | Place::Dealt { .. } => None,
+        };
+        let home = first
+            .or_else(|| self.queued.iter().find_map(keyed))
+            .unwrap_or(any);
+        let mut end = self.bytes.len();
+        let mut ranges: Vec<_> = (self.queued.iter().rev())
+            .map(|queued| queued.start..std::mem::replace(&mut end, queued.start))
+            .collect();
+        ranges.reverse();
+        for (queued, range) in self.queued.drain(..).zip(ranges) {
+            let request = self.bytes.get(range).unwrap_or_default();
+            dealer.deal(queued.row, queued.place, request, home);
+        }
+        dealer.dealt
+    }
+}
+
+#[derive(Default)]
+struct Dealer {
+    dealt: Dealt,
+    /// The blocks that still take requests.
+    open: HashMap<Slot, usize>,
+}
+
+impl Dealer {
+    fn deal(&mut self, row: &'static Row, place: Place, request: &[u8], home: Slot) {
+        let source = match place {
+            Place::Anywhere => Source::Block(self.put(home, row, request)),
+            Place::At(slot) => Source::Block(self.put(slot, row, request)),
+            Place::Nowhere => Source::Ok,
+            Place::Here(local) => Source::Here {
+                local,
+                request: request.to_vec(),
+            },
+            Place::Dealt {
+                merge,
+                parts,
+                key_parts,
+            } => {
+                // Not by slot but by node: what was queued for other slots of the node comes before and after.
+                let everywhere = key_parts.is_empty();
+                if everywhere {
+                    self.open.clear();
+                }
+                let blocks = parts
+                    .iter()
+                    .map(|(slot, bytes)| self.put(*slot, row, bytes))
+                    .collect();
+                if everywhere {
+                    self.open.clear();
+                }
+                Source::Merged {
+                    merge,
+                    blocks,
+                    key_parts,
+                }
+            }
+        };
+        self.dealt.sources.push(source);
+    }
+
+    fn put(&mut self, slot: Slot, row: &'static Row, request: &[u8]) -> usize {
+        let index = self.block(slot);
+        if let Some(block) = self.dealt.blocks.get_mut(index) {
+            let reads = row.reads_only().then_some(row);
+            block.reads_only = match block.requests {
+                0 => reads,
+                _ => block.reads_only.and(reads),
+            };
+            block.alone =
+                (block.requests == 0 && !row.flags.contains(Flags::BLOCKING)).then_some(row);
+            block.bytes.extend_from_slice(request);
+            block.requests += 1;
+        }
+        index
+    }
+
+    fn block(&mut self, slot: Slot) -> usize {
+        let blocks = &mut self.dealt.blocks;
+        *self.open.entry(slot).or_insert_with(|| {
+            blocks.push(Block {
+                slot,
+                bytes: Vec::new(),
+                requests: 0,
+                reads_only: None,
+                alone: None,
+            });
+            blocks.len() - 1
+        })
+    }
+}
+
+impl Block {
+    /// Writes the block as a node gets it, atomic: `requests + 2` replies.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write::command(out, &["MULTI"]);
+        out.extend_from_slice(&self.bytes);
+        write::command(out, &["EXEC"]);
+    }
+}
