@@ -253,3 +253,109 @@ impl Block {
         write::command(out, &["EXEC"]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::lookup::CommandTable;
+
+    /// Queues `name@place` words; places: a slot, `any`, `here`, `all` (slots 1 and 2), `1+2` (by key).
+    fn transaction(words: &str) -> Transaction {
+        let table = CommandTable::new();
+        let slot = |text: &str| Slot::new(text.parse().unwrap()).unwrap();
+        let mut made = Transaction::default();
+        for word in words.split(' ') {
+            let (name, place) = word.split_once('@').unwrap();
+            let dealt = |slots: Vec<&str>, key_parts| Place::Dealt {
+                merge: Merge::Sum,
+                parts: (slots.into_iter())
+                    .map(|at| (slot(at), format!("{name} ").into_bytes()))
+                    .collect(),
+                key_parts,
+            };
+            let place = match place {
+                "any" => Place::Anywhere,
+                "here" => Place::Here(Local::Ping),
+                "all" => dealt(vec!["1", "2"], Vec::new()),
+                keys if keys.contains('+') => dealt(keys.split('+').collect(), vec![0, 1]),
+                at => Place::At(slot(at)),
+            };
+            made.queue(
+                table.row(name).unwrap(),
+                format!("{name} ").as_bytes(),
+                place,
+            );
+        }
+        made
+    }
+
+    #[test]
+    fn requests_of_a_slot_make_a_block_and_what_concerns_every_node_ends_all() {
+        let cases = [
+            ("get@5 set@5 time@any", None, "5:get set time", ""),
+            ("time@any get@5 ping@here", None, "5:time get", ""),
+            ("time@any", None, "9:time", ""),
+            ("ping@here", None, "", ""),
+            ("ping@here", Some(7), "7:", ""),
+            ("get@5 get@6 get@5", None, "5:get get|6:get", "get get"),
+            ("get@5 time@any", Some(7), "7:time|5:get", ""),
+            (
+                "get@1 dbsize@all get@1",
+                None,
+                "1:get|1:dbsize|2:dbsize|1:get",
+                "get dbsize",
+            ),
+            (
+                "get@1 del@1+2 get@2",
+                None,
+                "1:get del|2:del get",
+                "get del",
+            ),
+        ];
+        for (words, first, expected, pair) in cases {
+            let made = transaction(words);
+            let split = made.first_split().map(|(a, b)| format!("{a} {b}"));
+            if pair.contains(' ') {
+                assert_eq!(split.as_deref(), Some(pair), "{words}");
+            } else {
+                assert_eq!(split, None, "{words}");
+            }
+            let dealt = made.deal(first.and_then(Slot::new), Slot::new(9).unwrap());
+            let show = |block: &Block| {
+                let text = String::from_utf8(block.bytes.clone()).unwrap();
+                assert_eq!(
+                    text.split_whitespace().count(),
+                    block.requests as usize,
+                    "{words}"
+                );
+                format!("{}:{}", block.slot.get(), text.trim_end())
+            };
+            let shown: Vec<String> = dealt.blocks.iter().map(show).collect();
+            assert_eq!(shown.join("|"), expected, "{words}");
+            assert_eq!(dealt.sources.len(), words.split(' ').count(), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_repeated_only_if_all_of_it_reads() {
+        let reads = |words| {
+            let dealt = transaction(words).deal(None, Slot::FIRST);
+            dealt.blocks[0].reads_only.map(|row| row.name)
+        };
+        assert_eq!(reads("get@1 strlen@1"), Some("strlen"));
+        assert_eq!(reads("get@1 set@1"), None);
+        assert_eq!(reads("set@1 get@1"), None);
+        assert_eq!(reads("time@any"), None);
+    }
+
+    #[test]
+    fn a_second_slot_is_named_by_its_keys() {
+        let mut made = Transaction::new(None);
+        let slot = |n| Slot::new(n).unwrap();
+        assert_eq!(made.disagrees(slot(1), b"a"), None);
+        assert_eq!(made.disagrees(slot(1), b"b"), None);
+        assert_eq!(made.disagrees(slot(2), b"c"), Some(&b"a"[..]));
+        let mut watched = Transaction::new(Some((slot(3), (*b"w").into())));
+        assert_eq!(watched.disagrees(slot(1), b"a"), Some(&b"w"[..]));
+    }
+}

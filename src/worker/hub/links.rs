@@ -350,7 +350,7 @@ impl Hub {
             *node.link_mut(link.proto) = None;
         }
         let endpoint = node.endpoint.clone();
-        if !worked {
+        if !worked && *why != LinkDown::Retired {
             node.backoff.on_failure(now, &limits, random);
         }
         match why {

@@ -234,6 +234,9 @@ impl Hub {
     }
 
     pub(super) fn exec(&mut self, now: Now, id: SessionId, row: &'static Row) -> Ran {
+        if self.is_paused(now, row) {
+            return Ran::NotYet(Wait::Pause);
+        }
         let watches = self.session(id).is_some_and(|s| s.watch.is_some());
         // The link where keys are watched and the shared one must not change places.
         if watches && self.has_in_flight(id) {
