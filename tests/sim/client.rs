@@ -116,10 +116,11 @@ impl Client {
                 let key = format!("{{t{}}}i{}", random.below(TAGS), random.below(2));
                 return self.count(now, key.into_bytes());
             }
-            78..84 => (
+            78..82 => (
                 words("PING"),
                 Want::Exactly(Value::Simple(b"PONG".to_vec())),
             ),
+            82..84 => return self.transact(now, number, random, ledger),
             84..87 => (words("DBSIZE"), Want::Integer),
             87..95 => match self.scan.as_ref().is_some_and(|scan| scan.asked) {
                 true => (
@@ -153,6 +154,35 @@ impl Client {
             asked_at: now,
         });
         self.outbox.extend_from_slice(&request(&words));
+    }
+
+    /// Several requests of one slot between MULTI and EXEC.
+    fn transact(&mut self, now: Now, number: Number, random: &mut Random, ledger: &mut Ledger) {
+        let tag = random.below(TAGS);
+        let (own, other) = (format!("{{t{tag}}}n#{number}"), format!("{{t{tag}}}k1"));
+        let mut requests = vec![(format!("SET {own} v#{number}"), format!("v#{number}"))];
+        if random.chance(50) {
+            requests.push((format!("APPEND {other} v#{number}"), format!("v#{number}")));
+        }
+        let mut ask = |line: &str, want| {
+            self.expected.push_back(Expected {
+                number: (line == "EXEC").then_some(number),
+                counts: None,
+                want,
+                writes: true,
+                asked_at: now,
+            });
+            self.outbox.extend_from_slice(&request(&words(line)));
+        };
+        let simple = |text: &str| Value::Simple(text.as_bytes().to_vec());
+        ask("MULTI", Want::Exactly(simple("OK")));
+        for (line, _) in &requests {
+            ask(line, Want::Exactly(simple("QUEUED")));
+        }
+        let replies = requests.iter().map(|(_, reply)| simple(reply)).collect();
+        ask("EXEC", Want::Exactly(Value::Items(b'*', replies)));
+        let slot = Slot::of_key(own.as_bytes()).get();
+        ledger.asked(self.index, number, vec![slot], true);
     }
 
     fn count(&mut self, now: Now, key: Vec<u8>) {

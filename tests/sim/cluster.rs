@@ -263,6 +263,26 @@ impl Cluster {
         asking: bool,
         random: &mut Random,
     ) -> Done {
+        if let Some(refusal) = self.refusal(at, words, asking, random) {
+            return refuse(&refusal);
+        }
+        let name = String::from_utf8_lossy(&words[0]).to_uppercase();
+        let keys = keys_of(&name, words);
+        if keys.is_empty() {
+            return Done::Executed(self.keyless(at, &name, words));
+        }
+        let shard = self.nodes[at].shard;
+        Done::Executed(self.execute(shard, &name, words, &keys))
+    }
+
+    /// Why node `at` would not execute a request.
+    pub(crate) fn refusal(
+        &self,
+        at: usize,
+        words: &[Vec<u8>],
+        asking: bool,
+        random: &mut Random,
+    ) -> Option<String> {
         let name = String::from_utf8_lossy(&words[0]).to_uppercase();
         let trouble = self.nodes[at].trouble.map(|(trouble, _)| trouble);
         let keys = keys_of(&name, words);
@@ -271,29 +291,23 @@ impl Cluster {
             && name != "CLIENT"
             && name != "ASKING"
         {
-            return refuse("LOADING Redis is loading the dataset in memory");
+            return Some("LOADING Redis is loading the dataset in memory".to_owned());
         }
-        let Some(first) = keys.first() else {
-            return Done::Executed(self.keyless(at, &name, words));
-        };
+        let first = keys.first()?;
         let slot = Slot::of_key(first);
         assert!(
             keys.iter().all(|key| Slot::of_key(key) == slot),
             "keys of several slots in one part: {words:?}"
         );
         match trouble {
-            Some(Trouble::ClusterDown) => return refuse("CLUSTERDOWN The cluster is down"),
-            Some(Trouble::MasterDown) => return refuse("MASTERDOWN Link with MASTER is down"),
+            Some(Trouble::ClusterDown) => return Some("CLUSTERDOWN The cluster is down".into()),
+            Some(Trouble::MasterDown) => return Some("MASTERDOWN Link with MASTER is down".into()),
             Some(Trouble::ReadOnly) if is_write(&name) => {
-                return refuse("READONLY You can't write against a read only replica.");
+                return Some("READONLY You can't write against a read only replica.".into());
             }
             Some(Trouble::Loading | Trouble::ReadOnly) | None => {}
         }
-        if let Some(refusal) = self.redirection(at, slot.get(), &keys, asking, random) {
-            return refuse(&refusal);
-        }
-        let shard = self.nodes[at].shard;
-        Done::Executed(self.execute(shard, &name, words, &keys))
+        self.redirection(at, slot.get(), &keys, asking, random)
     }
 
     /// What a node says about a slot that it does not serve whole.

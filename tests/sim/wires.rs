@@ -23,10 +23,14 @@ pub(crate) struct Wire {
     /// At the node, not yet executed.
     at_node: Vec<u8>,
     asking: bool,
+    /// What the node has queued since MULTI; None once it has refused something.
+    block: Option<Option<Vec<Vec<Vec<u8>>>>>,
     resp3: bool,
     /// Written by slotcar: the beginning of a request that is not written to its end, and the step of its first byte.
     torn: Vec<u8>,
     torn_start: u64,
+    /// The block that is being written: the step of its first byte and what it is part of.
+    written_block: Option<(u64, Option<PartKey>)>,
     /// Requests that slotcar has written and has no reply to; None: no part.
     sent: VecDeque<Option<PartKey>>,
     /// Replies in `to_slotcar`: how many bytes are left of each, and what it is.
@@ -59,9 +63,11 @@ impl Wire {
             to_slotcar: Vec::new(),
             at_node: Vec::new(),
             asking: false,
+            block: None,
             resp3: false,
             torn: Vec::new(),
             torn_start: 0,
+            written_block: None,
             sent: VecDeque::new(),
             marks: VecDeque::new(),
         }
@@ -80,15 +86,26 @@ impl Wire {
             .flatten()
         {
             at += len;
-            let part = part_of(&words);
+            let (start, part) = self.part_written(&words);
             if let Some(part) = part {
-                ledger.sent(part, self.torn_start);
+                ledger.sent(part, start);
             }
             self.sent.push_back(part);
             self.torn_start = ledger.step;
         }
         self.torn.drain(..at);
         self.to_node.extend_from_slice(&written);
+    }
+
+    /// What a whole request is part of, and when its first byte was written. A block is one part, and its EXEC stands for it.
+    fn part_written(&mut self, words: &[Vec<u8>]) -> (u64, Option<PartKey>) {
+        match (words[0].as_slice(), &mut self.written_block) {
+            (b"MULTI", block) => *block = Some((self.torn_start, None)),
+            (b"EXEC", block) => return block.take().expect("MULTI comes before EXEC"),
+            (_, Some((_, part))) => *part = part_of(words).or(*part),
+            (_, None) => return (self.torn_start, part_of(words)),
+        }
+        (self.torn_start, None)
     }
 
     /// `n` bytes arrive at the node.
@@ -121,6 +138,9 @@ impl Wire {
                 b"HELLO" => self.resp3 = true,
                 _ => {}
             }
+            if self.serve_block(&words, cluster, ledger, random) {
+                continue;
+            }
             let asking = std::mem::take(&mut self.asking);
             match cluster.serve(self.node, &words, asking, random) {
                 Done::Executed(value) => {
@@ -139,6 +159,73 @@ impl Wire {
             }
         }
         self.to_slotcar.len() > before
+    }
+
+    /// Does what belongs to MULTI … EXEC; false: this does not.
+    fn serve_block(
+        &mut self,
+        words: &[Vec<u8>],
+        cluster: &mut Cluster,
+        ledger: &mut Ledger,
+        random: &mut Random,
+    ) -> bool {
+        let simple = |text: &[u8]| Value::Simple(text.to_vec());
+        let error = |text: &str| Value::Error(text.as_bytes().to_vec());
+        let mut refused = false;
+        let says = match (words[0].as_slice(), &mut self.block) {
+            (b"MULTI", block) => {
+                *block = Some(Some(Vec::new()));
+                simple(b"OK")
+            }
+            (b"EXEC", block) => {
+                let queued = block.take().expect("MULTI comes before EXEC");
+                let asking = std::mem::take(&mut self.asking);
+                let mut refusals = queued
+                    .iter()
+                    .flatten()
+                    .filter_map(|words| cluster.refusal(self.node, words, asking, random));
+                match (&queued, refusals.next()) {
+                    (_, Some(refusal)) => {
+                        refused = true;
+                        error(&refusal)
+                    }
+                    (None, _) => {
+                        refused = true;
+                        error("EXECABORT Transaction discarded because of previous errors.")
+                    }
+                    (Some(queued), None) => {
+                        drop(refusals);
+                        let mut replies = Vec::new();
+                        for words in queued {
+                            let done = cluster.serve(self.node, words, asking, random);
+                            let Done::Executed(value) = done else {
+                                panic!("refused though it was not")
+                            };
+                            replies.push(value);
+                        }
+                        if let Some(part) = queued.first().and_then(|words| part_of(words)) {
+                            ledger.executed(part);
+                        }
+                        Value::Items(b'*', replies)
+                    }
+                }
+            }
+            (_, Some(queued)) => match cluster.refusal(self.node, words, self.asking, random) {
+                Some(refusal) => {
+                    *queued = None;
+                    error(&refusal)
+                }
+                None => {
+                    if let Some(queued) = queued {
+                        queued.push(words.to_vec());
+                    }
+                    simple(b"QUEUED")
+                }
+            },
+            (_, None) => return false,
+        };
+        self.say(&says, Mark::Reply { refused });
+        true
     }
 
     /// `n` bytes arrive at slotcar. True: the link's task is woken.
