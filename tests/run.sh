@@ -3,15 +3,16 @@
 #
 #     tests/run.sh [STAGE…]        all stages, or those named, in the order given
 #
-#   servers   redis-server and valkey-server are there (packages, on Debian and Ubuntu)
-#   shell     the scripts pass shellcheck
-#   fmt       rustfmt
-#   clippy    no warning
-#   doc       rustdoc, no warning; the map of the crate has no dead link
-#   unit      cargo test: unit, tidy, tables, transcripts, properties, simulation
-#   e2e       real clusters; SLOTCAR_BIN names another binary to judge
-#   clients   client libraries with default settings, before slotcar before both kinds of cluster
-#   demo      deploy/demo.sh serves, and leaves nothing behind
+#   servers       redis-server and valkey-server are there (packages, on Debian and Ubuntu)
+#   shell         the scripts pass shellcheck
+#   fmt           rustfmt
+#   clippy        no warning
+#   doc           rustdoc, no warning; the map of the crate has no dead link
+#   unit          cargo test: unit, tidy, tables, transcripts, properties, simulation
+#   e2e           real clusters; SLOTCAR_BIN names another binary to judge
+#   differential  one script at a plain server and at slotcar before a cluster: the same answers; SLOTCAR_BIN likewise
+#   clients       client libraries with default settings, before slotcar before both kinds of cluster
+#   demo          deploy/demo.sh serves, and leaves nothing behind
 #
 # Exits with 1 when anything failed; the last line counts tests, and each stage that has no tests of its own as one.
 set -euo pipefail
@@ -19,7 +20,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit e2e clients demo)
+ALL_STAGES=(servers shell fmt clippy doc unit e2e differential clients demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -60,7 +61,7 @@ run_stage() {
     failed=1
   fi
   PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
-  SUMMARY+=("$(printf '%-8s %-6s %4ds  %d passed, %d failed' \
+  SUMMARY+=("$(printf '%-12s %-6s %4ds  %d passed, %d failed' \
     "$stage" "$( ((failed)) && echo FAILED || echo ok)" $((SECONDS - start)) "$passed" "$failed")")
 }
 
@@ -102,7 +103,7 @@ stage_fmt() {
 # --all-targets leaves out what `cargo test` leaves out.
 stage_clippy() {
   cargo clippy --locked --all-targets -- -D warnings
-  cargo clippy --locked --test e2e -- -D warnings
+  cargo clippy --locked --test e2e --test differential -- -D warnings
 }
 
 stage_doc() {
@@ -123,6 +124,15 @@ stage_e2e() {
     without=(--skip valkey_8)
   fi
   cargo test --locked --test e2e -- --show-output --test-threads 4 "${without[@]}"
+}
+
+stage_differential() {
+  local without=()
+  provide_server redis
+  if ! have_valkey; then
+    without=(--skip valkey_8)
+  fi
+  cargo test --locked --test differential -- --test-threads 4 "${without[@]}"
 }
 
 stage_clients() {

@@ -1,0 +1,147 @@
+//! One script with several connections, run against a plain server and against slotcar before a cluster of the same
+//! kind, in RESP2 and in RESP3: whatever comes back must be the same, except for what [`exceptions`] lists.
+//!
+//! `cargo test --test differential` runs all of it; `DIFFERENTIAL=pubsub,watch` takes only these files, and with
+//! `DIFFERENTIAL_SHOW=1 … two_plain -- --nocapture` it prints what the plain servers say. Each
+//! `tests/differential/*.txt` has one theme, cut into sections that start with nothing stored and nobody connected:
+//!
+//! ```text
+//! == title                   a section; `== title (RESP3)` exists in that protocol only
+//! # a comment
+//! c1> GET a | GET b          c1 (connected when first named) sends requests in one write and gets a reply for each
+//! c1>> BLPOP a 0             sends only
+//! c1<                        gets a reply; `c1< 3` gets three
+//! c1 gets 2                  two pushed messages: what the server sends without being asked
+//! c1 quiet                   nothing comes for a while, and nothing is left unread
+//! c1 blocks                  waits until CLIENT LIST shows it as blocked
+//! c1 listed                  its line in CLIENT LIST
+//! c2 until :0 EXISTS a       asks again and again, until that is the reply
+//! c1 closes                  leaves, and waits until the server has noticed
+//! c1 is closed               the server has ended the connection
+//! c1 speaks 2                connects with this protocol, whatever the run's is
+//! resp3: c1 gets 1           a step for one protocol only
+//! c1> unordered KEYS *       replies or messages (`gets`) whose order means nothing are sorted
+//! ```
+//!
+//! A word may be `"quoted, with \n and \x00"`; `$c1` is the client id of c1. Confirmations of subscriptions are replies:
+//! the first is read by `c1>`, further ones by `c1<`. Messages are kept apart from replies, because the order between
+//! the two is nobody's promise. Ids, times and addresses are masked (see [`mask`]).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking"
+)]
+
+#[path = "differential/client.rs"]
+mod client;
+#[path = "differential/compare.rs"]
+mod compare;
+#[path = "differential/exceptions.rs"]
+mod exceptions;
+#[path = "differential/frame.rs"]
+mod frame;
+#[path = "differential/mask.rs"]
+mod mask;
+#[path = "differential/script.rs"]
+mod script;
+#[path = "differential/stage.rs"]
+mod stage;
+#[path = "support/mod.rs"]
+#[allow(unused_imports, reason = "made for end-to-end tests, which need more")]
+mod support;
+
+use compare::{differences, silences};
+use script::{Protocol, Script};
+use stage::Outcome;
+use support::{Cluster, Server, ServerKind, Slotcar};
+
+mod two_plain_servers_answer_alike {
+    use super::{ServerKind, compare_plain};
+
+    #[test]
+    fn redis_7() {
+        compare_plain(ServerKind::Redis7);
+    }
+
+    #[test]
+    fn valkey_8() {
+        compare_plain(ServerKind::Valkey8);
+    }
+}
+
+mod slotcar_answers_like_a_plain_server {
+    use super::{ServerKind, compare_slotcar};
+
+    #[test]
+    fn redis_7() {
+        compare_slotcar(ServerKind::Redis7);
+    }
+
+    #[test]
+    fn valkey_8() {
+        compare_slotcar(ServerKind::Valkey8);
+    }
+}
+
+/// The script itself is sound: nothing in it depends on luck, and no step waits in vain.
+fn compare_plain(kind: ServerKind) {
+    let (one, other) = (Server::start_plain(kind), Server::start_plain(kind));
+    let mut found = Vec::new();
+    for script in Script::all() {
+        for (protocol, ran) in stage::run_both(&script, one.addr(), other.addr()) {
+            found.extend(differences(&script, protocol, &ran, ["one", "other"]));
+            found.extend(silences(&script, protocol, &ran.0));
+            show(&script, protocol, &ran.0);
+        }
+    }
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+/// For who writes the script: what the server says.
+fn show(script: &Script, protocol: Protocol, ran: &[Outcome]) {
+    if std::env::var_os("DIFFERENTIAL_SHOW").is_some() {
+        for Outcome {
+            line, step, seen, ..
+        } in ran
+        {
+            println!(
+                "{}:{line} {}  {step}\n    {seen}",
+                script.name,
+                protocol.name()
+            );
+        }
+    }
+}
+
+fn compare_slotcar(kind: ServerKind) {
+    let plain = Server::start_plain(kind);
+    let cluster = Cluster::start(kind, 3, 0);
+    let slotcar = Slotcar::before(&cluster);
+    let scripts = Script::all();
+    let (mut found, mut steps) = (Vec::new(), 0);
+    for script in &scripts {
+        for (protocol, ran) in stage::run_both(script, plain.addr(), slotcar.addr()) {
+            steps += ran.0.len();
+            found.extend(differences(script, protocol, &ran, ["plain", "slotcar"]));
+        }
+    }
+    let wrong = exceptions::sift(kind, &scripts, &found);
+    let summary = format!("{kind:?}: {steps} steps, {} differ", found.len());
+    println!("{summary}");
+    // Before the panic: what a dropped slotcar has to say is about its log.
+    for line in &wrong {
+        println!("{line}");
+    }
+    drop(slotcar);
+    assert!(
+        wrong.is_empty(),
+        "{summary}, {} things are wrong, see above",
+        wrong.len()
+    );
+}
