@@ -6,10 +6,9 @@
 const assert = require('node:assert/strict');
 const Redis = require('ioredis');
 const { version } = require('ioredis/package.json');
-const { check, runAll } = require('./check.js');
+const { check, range, runAll } = require('./check.js');
 
 const port = Number(process.argv[2]);
-const range = (count, make) => Array.from({ length: count }, (_, i) => make(i));
 const { deepEqual, equal } = assert;
 
 check('strings', async (r) => {
@@ -192,10 +191,22 @@ check('the face of a server', async (r) => {
   equal((await r.time()).length, 2);
 });
 
-async function open() {
-  const client = new Redis(port);
-  await client.flushall();
-  return client;
+require('./ioredis_sessions.js')(port, Redis);
+
+function open(settings) {
+  return async () => {
+    const client = new Redis(port, settings);
+    await client.flushall();
+    return client;
+  };
 }
 
-runAll(`ioredis ${version}`, open, (client) => client.quit());
+async function main() {
+  await runAll(`ioredis ${version}`, open({}), (client) => client.quit());
+  // RESP3 is the default since version 6.
+  if (Number(version.split('.')[0]) >= 6) {
+    await runAll(`ioredis ${version} RESP2`, open({ protocol: 2 }), (client) => client.quit());
+  }
+}
+
+main();

@@ -6,11 +6,10 @@
 const assert = require('node:assert/strict');
 const redis = require('redis');
 const { version } = require('redis/package.json');
-const { check, runAll } = require('./check.js');
+const { check, range, runAll } = require('./check.js');
 
 const port = Number(process.argv[2]);
 const modern = Number(version.split('.')[0]) >= 5;
-const range = (count, make) => Array.from({ length: count }, (_, i) => make(i));
 // Replies that are maps have no prototype in some versions.
 const plain = (value) => JSON.parse(JSON.stringify(value));
 const { deepEqual, equal } = assert;
@@ -197,6 +196,8 @@ const store = redis.defineScript({
   },
   transformReply: modern ? undefined : (reply) => reply,
 });
+
+require('./node_redis_sessions.js')(modern);
 
 function open(protocol) {
   return async () => {

@@ -2,30 +2,12 @@
 
     python.py MODULE PORT      MODULE is redis or valkey
 
-The two libraries have one interface. redis-py 3.5 lacks the newer methods: MODERN says which are there.
-Prints one TAP line for each check; ends with 1 when one has failed.
+Ends with 1 when a check has failed.
 """
 
-import importlib
-import sys
-import traceback
+from harness import MODERN, check, connect, library, main, protocol_of
 
-library = importlib.import_module(sys.argv[1])
-PORT = int(sys.argv[2])
-MODERN = hasattr(library.Redis, "getex")
-PROTOCOLS = [2, 3] if MODERN else [2]
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
-
-
-def connect(protocol, **settings):
-    if MODERN:
-        settings["protocol"] = protocol
-    return library.Redis(port=PORT, **settings)
+import python_sessions  # noqa: F401 (its checks register themselves)
 
 
 @check
@@ -302,30 +284,12 @@ def the_face_of_a_server(r):
 
 @check
 def settings_of_the_client(r):
-    protocol = r.connection_pool.connection_kwargs.get("protocol", 2)
+    protocol = protocol_of(r)
     text = connect(protocol, decode_responses=True, client_name="named")
     text.set("k", "ü")
     assert text.get("k") == "ü"
     assert text.client_getname() == "named"
     assert connect(protocol, db=0, socket_timeout=5, health_check_interval=1).get("k") == "ü".encode()
-
-
-def main():
-    number, failed = 0, 0
-    for protocol in PROTOCOLS:
-        for function in CHECKS:
-            number += 1
-            name = f"{library.__name__} {library.__version__} RESP{protocol}: {function.__name__}"
-            try:
-                r = connect(protocol)
-                r.flushall()
-                function(r)
-                r.close()
-                print(f"ok {number} - {name}", flush=True)
-            except Exception:
-                failed += 1
-                print(f"not ok {number} - {name}\n{traceback.format_exc()}", flush=True)
-    sys.exit(1 if failed else 0)
 
 
 main()

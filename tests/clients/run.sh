@@ -3,6 +3,9 @@
 #
 #     tests/clients/run.sh PORT [LIBRARY…]        on 127.0.0.1
 #
+# CLIENTS_SPLIT_PORT, if set, is that of a listener with cross-slot-transactions=split (a plain server needs no such thing:
+# the same port); without it the check of such a listener is left out.
+#
 # The libraries are installed below target/clients. Prints TAP lines and one sum.
 set -euo pipefail
 # shellcheck source=tests/lib.sh

@@ -31,11 +31,15 @@ macro_rules! on_both {
     )+};
 }
 
+mod blocking;
 mod bytes;
 mod data_types;
 mod failover;
 mod fan_out;
 mod multi_key;
+mod queues;
 mod resharding;
 mod scan;
 mod start;
+mod transactions;
+mod watch_nodes;
