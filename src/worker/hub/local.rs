@@ -49,7 +49,8 @@ impl Hub {
         };
         let after = answer(local, request, &mut session.identity, &self.face, reply);
         match after {
-            After::Reply | After::Switch(_) => {}
+            After::Reply => {}
+            After::Switch(_) => self.lose_watch(now, id),
             After::ReplyAnyway => session.silent = false,
             After::Reset => self.reset(now, id),
             After::NoReply => return false,

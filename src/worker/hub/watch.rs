@@ -95,6 +95,23 @@ impl Hub {
         }
     }
 
+    /// The session speaks another protocol than the link where its keys are watched: they count as changed.
+    pub(super) fn lose_watch(&mut self, now: Now, id: SessionId) {
+        let watch = self.session_mut(id).and_then(|s| s.watch.take());
+        self.release_watch(watch.as_deref());
+        if let (Some(session), Some(watch)) = (self.session_mut(id), watch) {
+            let link = watch.link;
+            session.watch = Some(Box::new(Watch {
+                link: None,
+                lost: true,
+                ..*watch
+            }));
+            if let Some(link) = link {
+                self.give_back(now, link);
+            }
+        }
+    }
+
     /// Gives up what a session watches.
     pub(super) fn unwatch(&mut self, now: Now, id: SessionId) {
         let watch = self.session_mut(id).and_then(|s| s.watch.take());
