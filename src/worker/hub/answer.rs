@@ -1,6 +1,7 @@
 //! Answers on their way back: from the oldest ticket of a link to the seat that waits for it.
 
 use super::Hub;
+use super::facts::Census;
 use crate::clock::Now;
 use crate::command::{Connection, Route};
 use crate::downstream::replies::Seat;
@@ -209,12 +210,12 @@ impl Hub {
             return;
         }
         // Only INFO looks at the face; all else is merged without making it.
-        let rows = if gather.shows_face() {
-            self.section_rows()
+        let (rows, census) = if gather.shows_face() {
+            (self.section_rows(), self.census())
         } else {
-            Vec::new()
+            (Vec::new(), Census::default())
         };
-        let face = self.settings.server_face(self.sessions.len(), now, &rows);
+        let face = self.settings.server_face(census, now, &rows);
         let session = self.sessions.get_mut(ticket.session.index as usize);
         if let (Some(session), Some(gather)) = (session, self.gathers.get_mut(index as usize)) {
             let proto = session.identity.proto;

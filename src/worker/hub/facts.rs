@@ -52,10 +52,10 @@ impl Counters {
 }
 
 impl Settings {
-    /// What `INFO` shows of this process; `sessions` are those of this worker.
+    /// What `INFO` shows of this process.
     pub(super) fn server_face<'a>(
         &'a self,
-        sessions: usize,
+        census: Census,
         now: Now,
         rows: &'a [(&'static str, String)],
     ) -> ServerFace<'a> {
@@ -64,12 +64,21 @@ impl Settings {
             process_id: self.process_id,
             port: self.port,
             uptime: now.since_start(),
-            connected_clients: sessions as u64,
+            connected_clients: census.sessions,
+            blocked_clients: census.blocked,
             clients_max: self.clients_max,
             slotcar: rows,
             ..ServerFace::default()
         }
     }
+}
+
+/// How many sessions of this worker are what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Census {
+    sessions: u64,
+    /// They wait for one request's answer.
+    blocked: u64,
 }
 
 /// What a hub has to keep at the moment. A hub that nobody uses has at most links.
@@ -99,6 +108,14 @@ impl Hub {
             held: self.lanes.held_parts(),
             held_bytes: self.lanes.held_bytes(),
             gathers: self.gathers.len(),
+        }
+    }
+
+    pub(super) fn census(&self) -> Census {
+        let blocked = self.sessions.iter().filter(|(_, s)| s.blocked.is_some());
+        Census {
+            sessions: self.sessions.len() as u64,
+            blocked: blocked.count() as u64,
         }
     }
 

@@ -108,7 +108,7 @@ impl Hub {
     pub(super) fn answer_info(&mut self, now: Now, id: SessionId) {
         let rows = self.section_rows();
         let settings = self.settings.clone();
-        let face = settings.server_face(self.sessions.len(), now, &rows);
+        let face = settings.server_face(self.census(), now, &rows);
         let proto = self.session(id).map_or(Proto::Resp2, |s| s.identity.proto);
         self.answer_here(id, |buf| info::slotcar(proto, &face, buf));
     }

@@ -398,7 +398,7 @@ impl Hub {
         };
         let rows = self.section_rows();
         let settings = self.settings.clone();
-        let face = settings.server_face(self.sessions.len(), now, &rows);
+        let face = settings.server_face(self.census(), now, &rows);
         let mut reply = Vec::new();
         execution.finish(proto, &face, &mut reply, |source, out| {
             self.answer_source(now, id, source, out);
