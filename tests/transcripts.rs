@@ -23,6 +23,7 @@
 //! a refuses            dials are refused; `a hangs`: dials wait; `a accepts`: dials succeed (and those that wait)
 //! a dials 2            how often slotcar has dialled a since last looked
 //! a/3< …               the RESP3 link of a
+//! a?< …                the link on which a says when keys change that somebody waits for
 //! a+2< …               the second link to a that is one session's own (a+2/3 in RESP3); a calls link n of all links n
 //!
 //! time 50ms            time passes, in ticks of 10 ms as in a worker

@@ -7,10 +7,12 @@
 //! servers' own: <https://redis.io/docs/latest/develop/reference/key-specs/>,
 //! <https://redis.io/docs/latest/develop/reference/command-tips/>, <https://redis.io/docs/latest/commands/command/>.
 
+pub mod attempt;
 pub mod check;
 pub mod keys;
 pub mod learn;
 pub mod lookup;
+pub mod streams;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -70,6 +70,8 @@ limits! {
         "Links kept per node and protocol for the next request that needs one of its own; as many job workers wait without dialling.";
     idle_link_timeout: Duration = Duration::from_secs(60),
         "Time after which such a link is closed if nothing has needed it: a burst of waiting clients leaves nothing behind.";
+    awaited_keys_max: usize = 100_000,
+        "Keys that clients wait for together with keys of other slots, per worker, each as often as it is waited for; 10,000 clients with ten keys.";
     hold_bytes_max: usize = 64 * MIB,
         "Bytes of requests kept while a shard has no usable primary, per worker; further ones are refused.";
     hold_requests_max: usize = 100_000,
@@ -136,12 +138,13 @@ mod tests {
     #[test]
     fn every_limit_says_its_kind_its_unit_and_its_reason() {
         const KINDS: [&str; 4] = ["_max", "_min", "_soft", "_timeout"];
-        const UNITS: [&str; 8] = [
+        const UNITS: &[&str] = &[
             "_bytes",
             "_requests",
             "redirects",
             "_attempts",
             "_tokens",
+            "_keys",
             "_clients",
             "_nodes",
             "_links",

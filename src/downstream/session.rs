@@ -9,7 +9,7 @@ use crate::clock::Now;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::RequestScan;
-use crate::route::part::{LinkId, SessionId, Ticket};
+use crate::route::part::{LinkId, SessionId, Ticket, WaiterId};
 use crate::topology::Slot;
 
 /// One client connection.
@@ -82,6 +82,8 @@ pub struct Blocked {
     pub deadline: Option<Now>,
     /// When the request went where it waits now.
     pub placed: Now,
+    /// It waits here and not at a node: for keys of several slots.
+    pub over: Option<WaiterId>,
 }
 
 impl Blocked {
@@ -90,7 +92,14 @@ impl Blocked {
             ticket,
             deadline,
             placed: now,
+            over: None,
         }
+    }
+
+    /// The same for a request that waits for keys of several slots.
+    pub fn over(self, waiter: WaiterId) -> Self {
+        let over = Some(waiter);
+        Self { over, ..self }
     }
 }
 

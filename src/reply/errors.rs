@@ -36,10 +36,12 @@ pub const NO_SUCH_CLIENT: &str = "ERR No such client";
 pub const MAX_AGE_NOT_AN_INTEGER: &str = "ERR maxage is not an integer or out of range";
 pub const MAX_AGE_NOT_POSITIVE: &str = "ERR maxage should be greater than 0";
 pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out of range";
+pub const TIMEOUT_NOT_A_FLOAT: &str = "ERR timeout is not a float or out of range";
 pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
 pub const TIMEOUT_OUT_OF_RANGE: &str = "ERR timeout is out of range";
 pub const PAUSE_MODE: &str = "ERR CLIENT PAUSE mode must be WRITE or ALL";
 /// What `CLIENT UNBLOCK … ERROR` tells the one that it wakes.
+pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 
@@ -92,6 +94,13 @@ pub fn cross_slot(a: &[u8], a_slot: u16, b: &[u8], b_slot: u16) -> String {
     let (a, b) = (shown(a), shown(b));
     format!(
         "CROSSSLOT Keys in request don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot})"
+    )
+}
+
+/// Too many keys of several slots are waited for already.
+pub fn too_many_awaited_keys(keys_max: usize) -> String {
+    format!(
+        "ERR slotcar: clients wait for too many keys of several slots already, at most {keys_max}"
     )
 }
 
@@ -273,7 +282,9 @@ mod tests {
             MAX_AGE_NOT_AN_INTEGER,
             MAX_AGE_NOT_POSITIVE,
             TIMEOUT_NOT_AN_INTEGER,
+            TIMEOUT_NOT_A_FLOAT,
             TIMEOUT_NEGATIVE,
+            WRONG_TYPE,
             TIMEOUT_OUT_OF_RANGE,
             PAUSE_MODE,
             UNBLOCKED,
@@ -301,6 +312,7 @@ mod tests {
             cross_slot_transaction(evil, 1, &long, 2),
             transaction_too_large(1),
             transaction_too_wide(99_999),
+            too_many_awaited_keys(1000),
             cross_slot(evil, 1, &long, 2),
             no_topology_yet(&String::from_utf8_lossy(evil)),
             no_topology_yet(&String::from_utf8_lossy(&long)),

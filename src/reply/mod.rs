@@ -10,3 +10,5 @@ mod info_fields;
 mod latency;
 pub mod redirect;
 mod stats;
+pub mod streams;
+pub mod taken;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::part::{Part, Target};
+use super::part::{Part, Purpose, Target};
 use crate::clock::Now;
 
 /// A part that waits.
@@ -52,6 +52,12 @@ impl Lanes {
 
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    /// Whether the part of this purpose waits here.
+    pub fn holds(&self, target: Target, purpose: Purpose) -> bool {
+        let parts = self.lanes.get(&target).map(|lane| &lane.parts);
+        parts.is_some_and(|parts| parts.iter().any(|held| held.part.purpose == purpose))
     }
 
     /// Whether a part of the target that is older than `seq` waits.

@@ -4,6 +4,7 @@
 //! several slots; [`scan`] walks the whole keyspace for `SCAN`; [`verdict`] judges faults; [`hold`] keeps parts that
 //! cannot go anywhere yet. Nothing here knows a socket, a session's state or who owns a slot now.
 
+pub mod await_keys;
 pub mod hold;
 pub mod part;
 pub mod plan;

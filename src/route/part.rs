@@ -42,15 +42,31 @@ pub enum Way {
     Shared,
     /// One that only its session uses for a while.
     Own,
+    /// The worker's one that says when a key changes.
+    Watch,
     /// The session's own link to the node, as it is now: what the part relies on is known there and nowhere else.
     Pinned,
 }
+
+/// A request that waits for several keys, in the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaiterId(pub u64);
+
+/// A key that somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u64);
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A seat waits for it.
     Answer(Ticket),
+    /// A try of a request that waits for several keys: the n-th part of it.
+    Try(WaiterId, u16),
+    /// The n-th look at a key that somebody waits for; the node says from then on when it changes.
+    Look(KeyId, u64),
+    /// Something that was taken for a client who left goes back.
+    PutBack,
     /// Nobody waits for it: `ASKING` before a redirected part.
     Swallow,
 }
@@ -82,8 +98,13 @@ pub struct Part {
 
 impl Part {
     pub fn new(ticket: Ticket, target: Target, row: &'static Row, proto: Proto) -> Self {
+        Self::with(Purpose::Answer(ticket), target, row, proto)
+    }
+
+    /// A part whose answer is for something else than a seat.
+    pub fn with(purpose: Purpose, target: Target, row: &'static Row, proto: Proto) -> Self {
         Self {
-            purpose: Purpose::Answer(ticket),
+            purpose,
             target,
             row,
             proto,

@@ -86,6 +86,12 @@ impl Handshake {
         }
     }
 
+    /// Says one thing more, without which the link is of no use.
+    pub fn also(&mut self, words: &[&[u8]], out: &mut Vec<u8>) {
+        write::command(out, words);
+        self.steps.push(Step::Must);
+    }
+
     /// What the node calls this connection, once it has said so.
     pub fn client_id(&self) -> Option<i64> {
         self.client_id

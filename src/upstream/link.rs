@@ -18,6 +18,8 @@ pub enum Use {
     Shared,
     /// Those of one session for a while; of none at the moment: it is clean, and anybody's next.
     Leased(Option<SessionId>),
+    /// Looks at keys that somebody waits for; the node says when they change.
+    Watch,
 }
 
 /// One link.
@@ -99,7 +101,10 @@ impl Link {
     pub fn on_dialed(&mut self, greeting: &Greeting) {
         let mut out = Vec::new();
         let asks_id = matches!(self.used, Use::Leased(_));
-        let handshake = Handshake::start(greeting, self.proto, asks_id, &mut out);
+        let mut handshake = Handshake::start(greeting, self.proto, asks_id, &mut out);
+        if self.used == Use::Watch {
+            handshake.also(&[b"CLIENT", b"TRACKING", b"ON"], &mut out);
+        }
         self.state = State::Greeting {
             handshake,
             out,
@@ -122,7 +127,7 @@ impl Link {
     /// The session that has leased it.
     pub fn owner(&self) -> Option<SessionId> {
         match self.used {
-            Use::Shared => None,
+            Use::Shared | Use::Watch => None,
             Use::Leased(owner) => owner,
         }
     }

@@ -42,4 +42,5 @@ mod resharding;
 mod scan;
 mod start;
 mod transactions;
+mod waits;
 mod watch_nodes;

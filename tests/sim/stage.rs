@@ -295,7 +295,8 @@ impl Stage {
         while self.now < end {
             self.now = (self.now + TICK).min(end);
             let now = self.now;
-            if self.hub().has_held() {
+            let is_due = self.hub().deadline().is_some_and(|at| at <= now);
+            if is_due || self.hub().has_held() {
                 self.hub().on_timer(now);
             }
             self.settle();
@@ -446,6 +447,12 @@ impl Stage {
         }
         if said.first().is_some_and(|words| words[0] == b"HELLO") {
             link.name = format!("{}/3", link.name);
+        }
+        if said
+            .iter()
+            .any(|words| words.get(1).is_some_and(|word| word == b"TRACKING"))
+        {
+            link.name = link.name.replace("/3", "?");
         }
         let asks_id = |words: &Vec<Vec<u8>>| words.get(1).is_some_and(|word| word == b"ID");
         if said.iter().any(asks_id) {

@@ -61,7 +61,10 @@ impl Hub {
         }
         match (part.purpose, refused) {
             (Purpose::Swallow, _) => {}
-            (Purpose::Answer(_), Some(refusal)) => {
+            (
+                Purpose::Answer(_) | Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack,
+                Some(refusal),
+            ) => {
                 self.on_refused(
                     now,
                     id,
@@ -74,6 +77,9 @@ impl Hub {
                 );
             }
             (Purpose::Answer(ticket), None) => self.deliver(now, ticket, frame),
+            (told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack), None) => {
+                self.on_told(now, Some(id), told, frame);
+            }
         }
         Ok(())
     }
@@ -129,13 +135,15 @@ impl Hub {
 
     /// Answers a part with an error of our own. `text` without the leading `-`.
     pub(super) fn answer_error(&mut self, now: Now, part: &Part, text: &str) {
-        let Purpose::Answer(ticket) = part.purpose else {
-            return;
-        };
         let mut frame = Vec::with_capacity(text.len() + 3);
         write::error(&mut frame, text.as_bytes());
         self.counters.errors += 1;
-        self.deliver_error(now, ticket, &frame);
+        match part.purpose {
+            Purpose::Answer(ticket) => self.deliver_error(now, ticket, &frame),
+            told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack | Purpose::Swallow) => {
+                self.on_told(now, None, told, &frame);
+            }
+        }
     }
 
     /// Tells the driver that a session has something to write or may run on.

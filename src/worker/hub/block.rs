@@ -68,18 +68,6 @@ impl Hub {
         self.place(now, part, Body::Borrowed(request.bytes));
     }
 
-    fn block_over_slots(
-        &mut self,
-        _now: Now,
-        id: SessionId,
-        _row: &'static Row,
-        request: Request<'_>,
-        _keys: &KeyList,
-        (a, b): (usize, usize),
-    ) {
-        self.refuse_cross_slot(id, request.arg(a), request.arg(b));
-    }
-
     /// `WAIT`, `WAITAOF`: have the replicas of every shard got what this session has written?
     ///
     /// A node knows what a connection has written by the offset that it noted after the connection's last command. So once
@@ -146,6 +134,9 @@ impl Hub {
         if let Some(at) = blocked.deadline {
             self.waits.remove(&(at, id));
         }
+        if let Some(waiter) = blocked.over {
+            self.end_spread_wait(waiter);
+        }
         Some(blocked)
     }
 
@@ -202,7 +193,12 @@ impl Hub {
     pub(super) fn expire_waits(&mut self, now: Now) {
         while let Some(&(at, id)) = self.waits.first().filter(|(at, _)| *at <= now) {
             self.waits.remove(&(at, id));
-            if !self.waits_at_node(id) {
+            let over = self.session(id).and_then(|s| s.blocked.as_ref()?.over);
+            let is_served = match over {
+                Some(waiter) => self.expire_spread_wait(waiter),
+                None => self.waits_at_node(id),
+            };
+            if !is_served {
                 self.end_wait(now, id, End::TimeIsUp);
             }
         }
@@ -280,6 +276,7 @@ impl Hub {
                 self.close_link(now, link);
             }
         }
+        self.tend_watches(now);
     }
 }
 

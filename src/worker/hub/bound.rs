@@ -50,9 +50,10 @@ impl Hub {
     }
 
     /// A node says something that no request of a session asked for.
-    pub(super) fn on_push(&mut self, _now: Now, id: LinkId, _frame: &[u8]) {
+    pub(super) fn on_push(&mut self, now: Now, id: LinkId, frame: &[u8]) {
         match self.link_mut(id).map(|link| link.used) {
             None | Some(Use::Shared | Use::Leased(_)) => {}
+            Some(Use::Watch) => self.on_watch_push(now, id, frame),
         }
     }
 

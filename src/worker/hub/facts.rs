@@ -28,12 +28,19 @@ pub struct Counters {
     pub leases_reused: u64,
     /// Transactions over several slots that were split.
     pub transactions_split: u64,
+    /// Requests that waited for keys of several slots; looks at such keys; tries to take something, and those that found nothing.
+    pub spread_waits: u64,
+    pub spread_looks: u64,
+    pub spread_tries: u64,
+    pub spread_tries_in_vain: u64,
+    /// What was taken for clients who had left, and put back.
+    pub put_back: u64,
 }
 
 impl Counters {
     /// Name and value of each, for the `slotcar` section of `INFO`.
-    pub fn rows(&self) -> [(&'static str, u64); 13] {
-        [
+    pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        vec![
             ("connections", self.connections),
             ("requests", self.requests),
             ("errors", self.errors),
@@ -47,6 +54,11 @@ impl Counters {
             ("leases", self.leases),
             ("leases_reused", self.leases_reused),
             ("transactions_split", self.transactions_split),
+            ("spread_waits", self.spread_waits),
+            ("spread_looks", self.spread_looks),
+            ("spread_tries", self.spread_tries),
+            ("spread_tries_in_vain", self.spread_tries_in_vain),
+            ("put_back", self.put_back),
         ]
     }
 }
@@ -68,7 +80,6 @@ impl Settings {
             blocked_clients: census.blocked,
             clients_max: self.clients_max,
             slotcar: rows,
-            ..ServerFace::default()
         }
     }
 }
@@ -137,6 +148,7 @@ impl Hub {
         rows.extend(
             self.counters
                 .rows()
+                .into_iter()
                 .map(|(name, value)| (name, value.to_string())),
         );
         rows

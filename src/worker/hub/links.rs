@@ -95,6 +95,7 @@ impl Hub {
             self.on_orphan(now, node, orphan);
         }
         self.release_held(now);
+        self.tend_watches(now);
     }
 
     /// Bytes have come from a node.
@@ -316,6 +317,7 @@ impl Hub {
         self.end_if_retired(now, id);
         self.give_back(now, id);
         self.release_held(now);
+        self.tend_watches(now);
     }
 
     /// Lets the sessions go on that filled a link, once it has half as much to do as stopped them, in bytes and in parts.
@@ -342,6 +344,9 @@ impl Hub {
         let limits = self.settings.backoff;
         if let Use::Leased(owner) = link.used {
             self.forget_lease(id, link, owner);
+        }
+        if link.used == Use::Watch {
+            self.forget_watch(id, link.node);
         }
         let Some(node) = self.owners.node_mut(link.node) else {
             return;

@@ -19,6 +19,8 @@ mod owners;
 mod place;
 mod request;
 mod scan;
+mod spread;
+mod spread_read;
 mod transaction;
 mod watch;
 
@@ -91,6 +93,7 @@ pub struct Hub {
     waits: BTreeSet<(Now, SessionId)>,
     /// Pairs of commands whose transactions have been split.
     splits_seen: BTreeSet<(&'static str, &'static str)>,
+    spread: spread::Spread,
     /// When the pools of leased links are to be looked at.
     idle_check: Option<Now>,
     splitter: Splitter,
@@ -176,6 +179,7 @@ impl Hub {
             spare_gathers: Vec::new(),
             waits: BTreeSet::new(),
             splits_seen: BTreeSet::new(),
+            spread: spread::Spread::default(),
             idle_check: None,
             splitter: Splitter::new(),
             keys: KeyList::default(),
@@ -213,6 +217,7 @@ impl Hub {
         let mut session = self.sessions.remove(id.index as usize);
         self.free_gathers(&session);
         self.end_own_links(now, &mut session);
+        self.tend_watches(now);
     }
 
     /// A new topology has been published.
@@ -254,13 +259,15 @@ impl Hub {
         self.release_held(now);
         self.expire_waits(now);
         self.expire_idle(now);
+        self.expire_watches(now);
         self.end_pause_if_over(now);
     }
 
     /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
     pub fn deadline(&self) -> Option<Now> {
         let wait = self.waits.first().map(|(at, _)| *at);
-        wait.into_iter().chain(self.idle_check).min()
+        let times = wait.into_iter().chain(self.idle_check);
+        times.chain(self.watches_end()).min()
     }
 
     /// What the driver should do now.

@@ -25,6 +25,8 @@ pub(crate) struct Owners {
     primaries: Vec<Slot>,
     replicas: Vec<NodeId>,
     served: RefCell<HashMap<NodeId, SlotSet>>,
+    /// How often slots have changed hands.
+    moves: u64,
 }
 
 /// A node as one worker knows it.
@@ -70,6 +72,7 @@ impl Owners {
             primaries: Vec::new(),
             replicas: Vec::new(),
             served: RefCell::default(),
+            moves: 0,
         }
     }
 
@@ -190,6 +193,11 @@ impl Owners {
         self.version == 0
     }
 
+    /// How often slots have changed hands.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves
+    }
+
     /// One slot of each primary.
     pub(crate) fn primaries(&self) -> &[Slot] {
         &self.primaries
@@ -226,6 +234,7 @@ impl Owners {
     }
 
     fn note_changed(&mut self) {
+        self.moves += 1;
         self.served.get_mut().clear();
         let mut seen = Vec::new();
         self.primaries.clear();

@@ -63,7 +63,8 @@ impl Hub {
             (Way::Own | Way::Pinned, Purpose::Answer(ticket)) => {
                 self.own_link(now, ticket.session, node, part.proto)
             }
-            (Way::Shared, _) | (_, Purpose::Swallow) => self.link_to(now, node, part.proto),
+            (Way::Watch, _) => self.watch_link(now, node),
+            (Way::Shared, _) | (Way::Own | Way::Pinned, _) => self.link_to(now, node, part.proto),
         }
     }
 
@@ -129,8 +130,9 @@ impl Hub {
             misplaced: false,
             ..held.part
         };
-        if part.way != Way::Shared && !self.is_awaited(part.purpose) {
-            return;
+        let is_left = |purpose| matches!(purpose, Purpose::Try(..));
+        if (part.way != Way::Shared || is_left(part.purpose)) && !self.is_awaited(part.purpose) {
+            return self.drop_try(part.purpose);
         }
         match part.row.route {
             _ if waits(&part) => self.place_blocked_again(now, &Held { part, ..held }),
@@ -159,6 +161,7 @@ impl Hub {
         let recalled = self.count_misplaced();
         self.place_recalled(now, recalled);
         self.release_held(now);
+        self.tend_watches(now);
     }
 
     /// Counts what is in flight at a node that does not serve it, and ends every pause; returns what had not left.

@@ -269,7 +269,7 @@ impl Hub {
             Plan::Connection(_) => debug_assert!(false, "has been taken"),
             Plan::Refused(_) => self.refuse(id, errors::refused(row.name)),
             Plan::CrossSlot(a, b) => {
-                self.refuse_cross_slot(id, request.arg(a), request.arg(b));
+                self.read_over_slots(now, id, row, request, (a, b));
             }
             Plan::BadKeys => self.refuse(id, check::wrong_arity(row)),
         }
