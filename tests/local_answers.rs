@@ -187,10 +187,10 @@ fn one_answer(
     me.last_command = Some(row.name);
     let after = answer(local, request, me, face, out);
     match &after {
-        After::Info => listed(me.proto, &line(me), out),
+        After::Info => listed(me.proto, &line(me, face), out),
         After::List(filter) => {
             let lines = if filter.matches(me, false, Now::ZERO) {
-                line(me)
+                line(me, face)
             } else {
                 Vec::new()
             };
@@ -218,9 +218,9 @@ fn one_answer(
     after
 }
 
-fn line(me: &Identity) -> Vec<u8> {
+fn line(me: &Identity, face: &Face) -> Vec<u8> {
     let mut line = Vec::new();
-    client_line(me, &Extra::default(), Now::ZERO, &mut line);
+    client_line(me, &Extra::default(), face, Now::ZERO, &mut line);
     line
 }
 

@@ -11,7 +11,7 @@ use crate::resp::reply::parse_i64;
 use crate::resp::request::Request;
 use crate::resp::write;
 
-use super::{Address, After, Filter, Identity, ReplyMode, is};
+use super::{Address, After, Face, Filter, Identity, ReplyMode, is};
 
 /// What `CLIENT LIST` shows of a session beside its identity.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,8 +68,8 @@ pub(super) fn client(
     }
 }
 
-/// Writes one line of `CLIENT LIST`, line end included. Fields and their order are those of Redis 7.2.
-pub fn client_line(who: &Identity, extra: &Extra, now: Now, out: &mut Vec<u8>) {
+/// Writes one line of `CLIENT LIST`, line end included. Fields and their order are those of the server that we appear to be.
+pub fn client_line(who: &Identity, extra: &Extra, face: &Face, now: Now, out: &mut Vec<u8>) {
     let _ = write!(
         out,
         "id={} addr={} laddr={} fd=-1 name=",
@@ -82,13 +82,20 @@ pub fn client_line(who: &Identity, extra: &Extra, now: Now, out: &mut Vec<u8>) {
     flags(who, extra, out);
     let _ = write!(
         out,
-        " db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={} \
-         tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name=",
+        " db={} sub={} psub={} ssub={} multi={}",
         who.db,
         extra.channels,
         extra.patterns,
         extra.shard_channels,
         extra.queued.map_or(-1, i64::from),
+    );
+    if face.is_at_least((7, 4)) {
+        let _ = write!(out, " watch={}", extra.watched_keys);
+    }
+    let _ = write!(
+        out,
+        " qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={} \
+         tot-mem={} events=r cmd={} user={} redir=-1 resp={}",
         extra.input_bytes,
         extra.replies,
         extra.reply_bytes,
@@ -100,9 +107,12 @@ pub fn client_line(who: &Identity, extra: &Extra, now: Now, out: &mut Vec<u8>) {
             Proto::Resp3 => 3,
         },
     );
-    out.extend_from_slice(who.lib_name());
-    out.extend_from_slice(b" lib-ver=");
-    out.extend_from_slice(who.lib_ver());
+    if face.is_at_least((7, 2)) {
+        out.extend_from_slice(b" lib-name=");
+        out.extend_from_slice(who.lib_name());
+        out.extend_from_slice(b" lib-ver=");
+        out.extend_from_slice(who.lib_ver());
+    }
     out.push(b'\n');
 }
 

@@ -36,6 +36,12 @@ impl Face {
     pub fn is_valkey(&self) -> bool {
         self.server == "valkey"
     }
+
+    /// Whether the nodes have what came with this version of Redis; Valkey 8 has what Redis 7.4 has.
+    pub fn is_at_least(&self, wanted: (u32, u32)) -> bool {
+        let mut numbers = self.version.split('.').map_while(|text| text.parse().ok());
+        (numbers.next(), numbers.next()) >= (Some(wanted.0), Some(wanted.1))
+    }
 }
 
 /// What is left to do for the caller.
@@ -340,12 +346,24 @@ mod tests {
             replies: 1,
             ..Extra::default()
         };
-        let mut line = Vec::new();
-        client_line(&me, &extra, Now::at(Duration::from_secs(9)), &mut line);
+        let shown = |version: &str| {
+            let face = Face {
+                version: version.to_owned(),
+                ..face()
+            };
+            let mut line = Vec::new();
+            let now = Now::at(Duration::from_secs(9));
+            client_line(&me, &extra, &face, now, &mut line);
+            String::from_utf8(line).unwrap()
+        };
         let expected = "id=7 addr=127.0.0.1:50000 laddr=127.0.0.1:6379 fd=-1 name=app age=9 idle=9 flags=Px db=0 sub=0 psub=2 \
             ssub=0 multi=3 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=1 omem=10 tot-mem=10 events=r \
             cmd=client|list user=default redir=-1 resp=2 lib-name=lib lib-ver=\n";
-        assert_eq!(String::from_utf8(line).unwrap(), expected);
+        assert_eq!(shown("7.2.4"), expected);
+        let older = expected.replace(" lib-name=lib lib-ver=", "");
+        assert_eq!(shown("7.0.15"), older);
+        let newer = expected.replace("multi=3", "multi=3 watch=0");
+        assert_eq!(shown("8.0.1"), newer);
     }
 
     #[test]

@@ -13,13 +13,14 @@ use crate::command::Row;
 use crate::command::keys::{self, KeyList};
 use crate::command::timeout::{self, Patience};
 use crate::downstream::replies::Seat;
-use crate::downstream::session::{Blocked, Wait};
+use crate::downstream::session::{Blocked, Session, Wait};
 use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{Part, Purpose, SessionId, Target, Ticket, Way};
+use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket, Way};
 use crate::topology::Slot;
+use crate::upstream::link::Link;
 
 /// How long a link may be silent about a request that waits and still count as in trouble for the same reason.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -206,50 +207,55 @@ impl Hub {
 
     /// `CLIENT UNBLOCK`: `asks` gets 1 if somebody has been woken, else 0.
     pub(super) fn unblock(&mut self, now: Now, asks: SessionId, client: u64, with_error: bool) {
-        let blocked = |session: &&crate::downstream::session::Session| {
-            session.identity.id == client && session.blocked.is_some()
-        };
+        let blocked =
+            |session: &&Session| session.identity.id == client && session.blocked.is_some();
         let found = self.sessions.iter().find(|(_, session)| blocked(session));
         let Some(id) = found.map(|(index, session)| session.id(index)) else {
             return self.answer_here(asks, |buf| write::integer(buf, 0));
         };
-        let at_node = self.waits_at_node(id);
-        let link = self.session(id).and_then(|s| s.own_links.first().copied());
-        let link = link.and_then(|link| self.link(link)).filter(|_| at_node);
-        let row = self.commands.row("client|unblock");
-        match (link.map(|link| (link.node, link.client_id)), row) {
-            (Some((node, Some(client_id))), Some(row)) => {
-                let Some((ticket, proto)) = self.open_seat(asks, Seat::Waits) else {
-                    return;
-                };
-                let mut bytes = Vec::new();
-                let how = if with_error { "ERROR" } else { "TIMEOUT" };
-                write::command(
-                    &mut bytes,
-                    &["CLIENT", "UNBLOCK", &client_id.to_string(), how],
-                );
-                let part = Part::new(ticket, Target::Node(node), row, proto);
-                self.place(now, part, Body::Borrowed(&bytes));
+        let links = self.links_waited_on(id);
+        let nodes: Vec<(NodeId, i64)> = links
+            .filter_map(|link| Some((link.node, link.client_id?)))
+            .collect();
+        let Some(row) = self
+            .commands
+            .row("client|unblock")
+            .filter(|_| !nodes.is_empty())
+        else {
+            let end = if with_error {
+                End::Error
+            } else {
+                End::TimeIsUp
+            };
+            self.end_wait(now, id, end);
+            return self.answer_here(asks, |buf| write::integer(buf, 1));
+        };
+        let Some((ticket, proto)) = self.open_seat(asks, Seat::Waits) else {
+            return;
+        };
+        let how = if with_error { "ERROR" } else { "TIMEOUT" };
+        for (nth, (node, client_id)) in nodes.into_iter().enumerate() {
+            let mut part = Part::new(ticket, Target::Node(node), row, proto);
+            if nth > 0 {
+                // WAIT waits at every primary; one that wakes it speaks for all.
+                part.purpose = Purpose::Swallow;
             }
-            _ => {
-                let end = if with_error {
-                    End::Error
-                } else {
-                    End::TimeIsUp
-                };
-                self.end_wait(now, id, end);
-                self.answer_here(asks, |buf| write::integer(buf, 1));
-            }
+            let mut bytes = Vec::new();
+            let client_id = client_id.to_string();
+            write::command(&mut bytes, &["CLIENT", "UNBLOCK", &client_id, how]);
+            self.place(now, part, Body::Borrowed(&bytes));
         }
     }
 
     /// Whether a node has the request that a session waits for, and will answer it.
     fn waits_at_node(&self, id: SessionId) -> bool {
-        let Some(session) = self.session(id) else {
-            return false;
-        };
-        let mut links = session.own_links.iter().filter_map(|&link| self.link(link));
-        links.any(|link| {
+        self.links_waited_on(id).next().is_some()
+    }
+
+    /// Where a session's request waits.
+    fn links_waited_on(&self, id: SessionId) -> impl Iterator<Item = &Link> {
+        let own = self.session(id).into_iter().flat_map(|s| &s.own_links);
+        own.filter_map(|&link| self.link(link)).filter(|link| {
             link.is_open() && !link.queue().is_empty() && link.queue().unsent_bytes() == 0
         })
     }
@@ -271,7 +277,7 @@ impl Hub {
         }
         self.deliver(now, blocked.ticket, &frame);
         for link in unsent {
-            let busy = |link: &crate::upstream::link::Link| !link.queue().is_empty();
+            let busy = |link: &Link| !link.queue().is_empty();
             if self.link(link).is_some_and(busy) {
                 self.close_link(now, link);
             }

@@ -148,7 +148,13 @@ impl Hub {
         matching.sort_unstable_by_key(|s| s.identity.id);
         let mut lines = Vec::new();
         for session in matching {
-            client_line(&session.identity, &extra(session), now, &mut lines);
+            client_line(
+                &session.identity,
+                &extra(session),
+                &self.face,
+                now,
+                &mut lines,
+            );
         }
         listed(asking.identity.proto, &lines, reply);
     }

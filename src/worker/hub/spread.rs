@@ -102,6 +102,16 @@ impl Hub {
         keys: &KeyList,
         (a, b): (usize, usize),
     ) {
+        // BLMPOP and its like say behind the keys what to take.
+        let counted = matches!(keys.iter().next(), Some(first) if first > 2);
+        if counted
+            && keys
+                .iter()
+                .last()
+                .is_some_and(|last| last + 1 >= request.len())
+        {
+            return self.refuse(id, errors::SYNTAX);
+        }
         let (kind, work) = if let Some(attempt) = Attempt::of(row, request) {
             let (kind, attempt) = (attempt.kind, Arc::new(attempt));
             let trying = None;
