@@ -55,6 +55,8 @@ struct Driver {
     /// When to ask again what kind of server this is; `None` before there is a topology and while a lesson is on.
     lesson_at: Option<Now>,
     lessons_failed: usize,
+    /// The first topology, until the first lesson has ended: clients are served by what the nodes are.
+    unpublished: Option<Arc<Topology>>,
     /// What the last lesson said.
     learned: Option<NodeFacts>,
     probes: Probes,
@@ -93,6 +95,7 @@ impl Driver {
             lessons: JoinSet::new(),
             lesson_at: None,
             lessons_failed: 0,
+            unpublished: None,
             learned: None,
             probes,
             suspects: BTreeSet::new(),
@@ -247,7 +250,11 @@ impl Driver {
             );
         }
         self.probes.watch(&topology);
-        self.publisher.topology(Arc::clone(&topology));
+        if self.learned.is_none() && self.lessons_failed == 0 {
+            self.unpublished = Some(Arc::clone(&topology));
+        } else {
+            self.publisher.topology(Arc::clone(&topology));
+        }
         let primary = |endpoint: &Endpoint| {
             topology
                 .primary_nodes()
@@ -301,7 +308,8 @@ impl Driver {
 
     /// Asks the primary of the first slots, so that a mixed cluster does not look different each time; if that fails, the next.
     fn begin_lesson(&mut self) {
-        let topology = self.publisher.published.topology.load();
+        let published = || self.publisher.published.topology.load_full();
+        let topology = self.unpublished.clone().unwrap_or_else(published);
         let primaries: Vec<&Endpoint> = topology
             .primary_nodes()
             .map(|node| &node.endpoint)
@@ -354,6 +362,9 @@ impl Driver {
                     .min(self.timings.refresh_period)
             }
         };
+        if let Some(topology) = self.unpublished.take() {
+            self.publisher.topology(topology);
+        }
         self.lesson_at = Some(now() + self.random.around(pause, LESSON_JITTER_PERCENT));
     }
 
