@@ -21,6 +21,7 @@ pub struct Handshake {
     steps: Vec<Step>,
     answered: usize,
     client_id: Option<i64>,
+    refused: Option<Box<[u8]>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ enum Step {
     May,
     /// As `May`; the reply is a number to keep.
     Id,
+    /// As `May`; an error is kept.
+    Extra,
 }
 
 /// How a greeting goes on.
@@ -83,13 +86,19 @@ impl Handshake {
             steps,
             answered: 0,
             client_id: None,
+            refused: None,
         }
     }
 
-    /// Says one thing more, without which the link is of no use.
+    /// Says one thing more. The link opens also if the node refuses it.
     pub fn also(&mut self, words: &[&[u8]], out: &mut Vec<u8>) {
         write::command(out, words);
-        self.steps.push(Step::Must);
+        self.steps.push(Step::Extra);
+    }
+
+    /// The error by which the node has refused what was said [`also`](Self::also).
+    pub fn refused(&self) -> Option<&[u8]> {
+        self.refused.as_deref()
     }
 
     /// What the node calls this connection, once it has said so.
@@ -103,17 +112,20 @@ impl Handshake {
         if matches!(step, Some(Step::Id)) {
             self.client_id = Reply::new(frame).integer();
         }
+        if matches!(step, Some(Step::Extra)) && Reply::new(frame).is_error() {
+            self.refused = Some(frame.into());
+        }
         match (step, Reply::new(frame).error()) {
             (Some(Step::Must), Some(text)) => {
                 let text: Cow<'_, str> = String::from_utf8_lossy(text);
                 Greeted::Refused(text.into_owned())
             }
-            (Some(Step::Must | Step::May | Step::Id) | None, _)
+            (Some(Step::Must | Step::May | Step::Id | Step::Extra) | None, _)
                 if self.answered >= self.steps.len() =>
             {
                 Greeted::Done
             }
-            (Some(Step::Must | Step::May | Step::Id) | None, _) => Greeted::NotYet,
+            (Some(Step::Must | Step::May | Step::Id | Step::Extra) | None, _) => Greeted::NotYet,
         }
     }
 }

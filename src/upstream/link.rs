@@ -32,6 +32,8 @@ pub struct Link {
     pub kept: bool,
     /// What the node calls it, if the greeting asked.
     pub client_id: Option<i64>,
+    /// The error by which the node refuses to say when keys change.
+    pub refused: Option<Box<[u8]>>,
     /// The first error among the replies to the oldest part, which is a block.
     pub block_error: Option<Box<[u8]>>,
     state: State,
@@ -88,6 +90,7 @@ impl Link {
             used,
             kept: false,
             client_id: None,
+            refused: None,
             block_error: None,
             state: State::Dialing,
             queue: Queue::default(),
@@ -174,6 +177,7 @@ impl Link {
         let greeted = handshake.on_reply(frame);
         if greeted == Greeted::Done {
             self.client_id = handshake.client_id();
+            self.refused = handshake.refused().map(Into::into);
             self.state = State::Open;
         }
         Some(greeted)

@@ -9,6 +9,7 @@ use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, slot_of, wait_un
 on_both!(
     every_element_of_three_queues_is_taken_once,
     nothing_is_lost_when_a_primary_dies_under_waiting_clients,
+    a_thousand_waiting_clients_share_a_thousand_elements,
     idle_waiting_costs_the_nodes_nothing,
     a_wait_follows_its_slot,
     streams_of_several_slots_are_read_as_one,
@@ -69,6 +70,40 @@ fn nothing_is_lost_when_a_primary_dies_under_waiting_clients(kind: ServerKind) {
         errors.len()
     );
     assert_eq!(doubled, 0);
+}
+
+fn a_thousand_waiting_clients_share_a_thousand_elements(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let slotcar = Slotcar::before(&cluster);
+    let queues = queues_at_every_primary(&cluster);
+    let mut waiting: Vec<Conn> = (0..1000).map(|_| slotcar.conn()).collect();
+    let request = crate::support::conn::encode(&request(&queues, "0"));
+    waiting.iter_mut().for_each(|conn| conn.send_raw(&request));
+    wait_until("all wait", Duration::from_secs(20), || {
+        slotcar.counter("spread_waits") == 1000
+    });
+    let start = Instant::now();
+    let mut pusher = slotcar.conn();
+    let pushes = (0..1000).map(|n| {
+        let words = ["RPUSH", &queues[n % 3], &n.to_string()];
+        words.map(str::to_owned).to_vec()
+    });
+    pusher.pipeline(&pushes.collect::<Vec<_>>());
+    let taken: Vec<Value> = waiting.iter_mut().map(Conn::recv).collect();
+    println!("{kind:?}: {:?}, {:?}", start.elapsed(), slotcar.info());
+    let elements: std::collections::BTreeSet<String> =
+        taken.iter().map(|reply| reply.list()[1].text()).collect();
+    assert_eq!(elements.len(), 1000, "each has one of its own");
+    assert_eq!(slotcar.counter("awaited_keys"), 0);
+
+    waiting.iter_mut().for_each(|conn| conn.send_raw(&request));
+    wait_until("all wait again", Duration::from_secs(20), || {
+        slotcar.counter("spread_waits") == 2000 && slotcar.counter("awaited_keys") == 3
+    });
+    drop(waiting);
+    wait_until("who has left waits no more", Duration::from_secs(1), || {
+        slotcar.counter("awaited_keys") == 0
+    });
 }
 
 fn idle_waiting_costs_the_nodes_nothing(kind: ServerKind) {

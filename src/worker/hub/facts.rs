@@ -144,6 +144,7 @@ impl Hub {
             ("nodes", self.owners.nodes().count().to_string()),
             ("held_requests", self.lanes.held_parts().to_string()),
             ("held_bytes", self.lanes.held_bytes().to_string()),
+            ("awaited_keys", self.spread.waits.keys().to_string()),
         ];
         rows.extend(
             self.counters

@@ -130,8 +130,8 @@ impl Hub {
             misplaced: false,
             ..held.part
         };
-        let is_left = |purpose| matches!(purpose, Purpose::Try(..));
-        if (part.way != Way::Shared || is_left(part.purpose)) && !self.is_awaited(part.purpose) {
+        let may_be_dropped = part.way != Way::Shared || matches!(part.purpose, Purpose::Try(..));
+        if may_be_dropped && !self.is_awaited(part.purpose) {
             return self.drop_try(part.purpose);
         }
         match part.row.route {

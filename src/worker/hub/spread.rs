@@ -174,11 +174,13 @@ impl Hub {
             (None, Some(b"WRONGTYPE")) => Some(Seen::OtherType),
             (None, _) => None,
         };
-        match (seen, at) {
-            (Some(seen), Some(link)) => self.spread.waits.on_seen(link, key, number, seen),
-            (None, _) | (_, None) => {
+        let refused = at.and_then(|at| self.link(at)?.refused.clone());
+        match (seen, at, &refused) {
+            (Some(seen), Some(link), None) => self.spread.waits.on_seen(link, key, number, seen),
+            (_, _, error) => {
+                let error = error.as_deref().unwrap_or(frame);
                 for waiter in self.spread.waits.on_look_failed(key) {
-                    self.answer_waiter(now, waiter, frame);
+                    self.answer_waiter(now, waiter, error);
                 }
             }
         }
