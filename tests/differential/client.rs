@@ -10,6 +10,8 @@ use crate::support::conn::encode;
 
 pub(crate) struct Client {
     stream: TcpStream,
+    /// How long it waits for what should come.
+    patience: Duration,
     unparsed: Vec<u8>,
     replies: VecDeque<Frame>,
     messages: VecDeque<Frame>,
@@ -17,13 +19,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn open(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&addr, LIMIT)
+    pub(crate) fn open(addr: SocketAddr, patience: Duration) -> Client {
+        let stream = TcpStream::connect_timeout(&addr, CONNECT_LIMIT)
             .unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
         stream.set_nodelay(true).expect("a socket");
-        stream.set_write_timeout(Some(LIMIT)).expect("a socket");
+        stream
+            .set_write_timeout(Some(CONNECT_LIMIT))
+            .expect("a socket");
         Client {
             stream,
+            patience,
             unparsed: Vec::new(),
             replies: VecDeque::new(),
             messages: VecDeque::new(),
@@ -45,13 +50,13 @@ impl Client {
 
     /// `None`: nothing came in time.
     pub(crate) fn reply(&mut self) -> Option<Frame> {
-        self.read_until(LIMIT, |client| !client.replies.is_empty());
+        self.read_until(self.patience, |client| !client.replies.is_empty());
         self.replies.pop_front()
     }
 
     /// `None`: nothing came in time.
     pub(crate) fn message(&mut self) -> Option<Frame> {
-        self.read_until(LIMIT, |client| !client.messages.is_empty());
+        self.read_until(self.patience, |client| !client.messages.is_empty());
         self.messages.pop_front()
     }
 
@@ -72,7 +77,7 @@ impl Client {
 
     /// Whether the peer ends the connection.
     pub(crate) fn ends(&mut self) -> bool {
-        self.read_until(LIMIT, |_| false);
+        self.read_until(self.patience, |_| false);
         self.ended
     }
 
@@ -110,7 +115,6 @@ impl Client {
     }
 }
 
-/// Longer than any time-out in the script.
-const LIMIT: Duration = Duration::from_secs(2);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A message that should not come would come at once.
 const QUIET: Duration = Duration::from_millis(40);

@@ -47,7 +47,10 @@ pub(crate) fn client_line(line: &str, names: &Names) -> String {
             "id" | "redir" => names.get(value).map_or(value, String::as_str),
             _ => value,
         };
-        STATE.contains(&field).then(|| format!("{field}={value}"))
+        // Versions differ in whether they have these at all.
+        let is_unset =
+            (field.starts_with("lib-") && value.is_empty()) || (field, value) == ("watch", "0");
+        (STATE.contains(&field) && !is_unset).then(|| format!("{field}={value}"))
     });
     fields.collect::<Vec<_>>().join(" ")
 }

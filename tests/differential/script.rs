@@ -5,6 +5,8 @@ use std::path::Path;
 pub(crate) struct Script {
     /// `pubsub.txt`
     pub(crate) name: String,
+    /// What slotcar is started with besides.
+    pub(crate) flags: Vec<String>,
     pub(crate) sections: Vec<Section>,
 }
 
@@ -40,6 +42,9 @@ pub(crate) enum What {
     Quiet,
     Blocks,
     Listed,
+    Scans {
+        options: Request,
+    },
     Until {
         reply: String,
         request: Request,
@@ -81,10 +86,15 @@ impl Script {
     }
 
     fn parse(name: String, text: &str) -> Script {
+        let mut flags = Vec::new();
         let mut sections: Vec<Section> = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            if let Some(line) = text.strip_prefix("slotcar ") {
+                flags.extend(line.split_whitespace().map(str::to_owned));
                 continue;
             }
             if let Some(title) = text.strip_prefix("== ") {
@@ -107,7 +117,11 @@ impl Script {
             let section = section.unwrap_or_else(|| panic!("{name}:{line}: before any section"));
             section.steps.push(step);
         }
-        Script { name, sections }
+        Script {
+            name,
+            flags,
+            sections,
+        }
     }
 }
 
@@ -179,6 +193,9 @@ impl What {
             ["quiet"] => What::Quiet,
             ["blocks"] => What::Blocks,
             ["listed"] => What::Listed,
+            ["scans", ..] => What::Scans {
+                options: words[1..].to_vec(),
+            },
             ["until", reply, ..] => What::Until {
                 reply: (*reply).to_owned(),
                 request: words[2..].to_vec(),

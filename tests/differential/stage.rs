@@ -1,10 +1,11 @@
 //! Runs a script against one address and writes down what every step has seen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::frame::Frame;
 use crate::mask::{self, Names};
 use crate::script::{Protocol, Request, Script, Section, Step, What};
 use crate::support::wait::holds_within;
@@ -39,19 +40,19 @@ pub(crate) fn run_both(
 }
 
 fn run(script: &Script, addr: SocketAddr, protocol: Protocol) -> Vec<Outcome> {
-    let mut control = Client::open(addr);
-    let mut outcomes = Vec::new();
-    for section in &script.sections {
-        if section.is_for(protocol) {
-            let stage = Stage {
-                addr,
-                protocol,
-                control: &mut control,
-                actors: HashMap::new(),
-                names: Names::new(),
-            };
-            outcomes.extend(stage.run(section));
-        }
+    let mut control = Client::open(addr, PATIENCE);
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for section in script.sections.iter().filter(|one| one.is_for(protocol)) {
+        let silent = outcomes.iter().filter(|outcome| outcome.is_silent).count();
+        let stage = Stage {
+            addr,
+            protocol,
+            patience: if silent < 5 { PATIENCE } else { PATIENCE / 10 },
+            control: &mut control,
+            actors: HashMap::new(),
+            names: Names::new(),
+        };
+        outcomes.extend(stage.run(section));
     }
     outcomes
 }
@@ -60,6 +61,8 @@ fn run(script: &Script, addr: SocketAddr, protocol: Protocol) -> Vec<Outcome> {
 struct Stage<'a> {
     addr: SocketAddr,
     protocol: Protocol,
+    /// How long to wait for what should come: less when that has been in vain often.
+    patience: Duration,
     /// Looks at the others from outside.
     control: &'a mut Client,
     actors: HashMap<String, Actor>,
@@ -78,11 +81,14 @@ struct Silent(String);
 
 impl Stage<'_> {
     fn run(mut self, section: &Section) -> Vec<Outcome> {
-        let cleared = CLEAR.map(|request| self.ask_control(request));
+        let cleared = CLEAR.map(|request| match self.ask_control(request) {
+            Some(reply) => reply.to_string(),
+            None => NOTHING.to_owned(),
+        });
         let mut outcomes = vec![Outcome {
             line: section.line,
             step: format!("== {}", section.title),
-            seen: cleared.join(" "),
+            seen: joined(cleared),
             is_silent: false,
         }];
         for step in &section.steps {
@@ -111,8 +117,7 @@ impl Stage<'_> {
     fn step(&mut self, step: &Step) -> Result<String, Silent> {
         match &step.what {
             What::Speaks(protocol) => {
-                self.open(&step.who, *protocol);
-                return Ok(String::new());
+                return self.open(&step.who, *protocol);
             }
             What::Closes => {
                 let actor = self.actors.remove(&step.who);
@@ -121,8 +126,8 @@ impl Stage<'_> {
                 drop(actor.client);
                 return Ok(self.wait_gone(&id));
             }
-            _ if !self.actors.contains_key(&step.who) => self.open(&step.who, self.protocol),
-            _ => {}
+            _ if self.actors.contains_key(&step.who) => {}
+            _ => drop(self.open(&step.who, self.protocol)?),
         }
         match &step.what {
             What::Ask {
@@ -150,6 +155,7 @@ impl Stage<'_> {
                 let line = self.listed(&step.who);
                 Ok(mask::client_line(&line, &self.names))
             }
+            What::Scans { options } => self.scans(&step.who, options),
             What::Until { reply, request } => self.until(&step.who, reply, request),
             What::IsClosed if self.actor(&step.who).client.ends() => Ok("closed".to_owned()),
             What::IsClosed => Err(Silent("still open".to_owned())),
@@ -157,26 +163,29 @@ impl Stage<'_> {
         }
     }
 
-    fn open(&mut self, who: &str, protocol: Protocol) {
-        let mut client = Client::open(self.addr);
+    fn open(&mut self, who: &str, protocol: Protocol) -> Result<String, Silent> {
+        let mut client = Client::open(self.addr, self.patience);
         if protocol == Protocol::Resp3 {
-            client.ask(&["HELLO", "3"]).expect("an answer to HELLO");
+            client.ask(&["HELLO", "3"]);
         }
-        let id = client.ask(&["CLIENT", "ID"]).expect("a client id");
-        let id = id.to_string().trim_start_matches(':').to_owned();
-        self.names.insert(id.clone(), format!("<{who}>"));
+        let id = client.ask(&["CLIENT", "ID"]).map(|id| id.to_string());
+        let Some(id) = id.as_deref().and_then(|id| id.strip_prefix(':')) else {
+            return Err(Silent(format!("no client id: {id:?}")));
+        };
+        self.names.insert(id.to_owned(), format!("<{who}>"));
         let actor = Actor {
             client,
-            id,
+            id: id.to_owned(),
             pending: Vec::new(),
         };
         self.actors.insert(who.to_owned(), actor);
+        Ok(String::new())
     }
 
     /// Waits until who has closed is not listed any more.
     fn wait_gone(&mut self, id: &str) -> String {
-        let has_gone = holds_within(LIMIT, || {
-            let list = self.control.ask(&["CLIENT", "LIST", "ID", id]);
+        let has_gone = holds_within(self.patience, || {
+            let list = self.ask_control(&["CLIENT", "LIST", "ID", id]);
             list.is_some_and(|list| list.text().is_empty())
         });
         if has_gone { "gone" } else { "still listed" }.to_owned()
@@ -234,7 +243,7 @@ impl Stage<'_> {
 
     fn blocks(&mut self, who: &str) -> Result<String, Silent> {
         let mut has_answer = false;
-        let blocks = holds_within(LIMIT, || {
+        let blocks = holds_within(self.patience, || {
             has_answer = self.actor(who).client.has_reply();
             has_answer || field(&self.listed(who), "flags").contains('b')
         });
@@ -247,13 +256,13 @@ impl Stage<'_> {
 
     fn listed(&mut self, who: &str) -> String {
         let id = self.actor(who).id.clone();
-        let list = self.control.ask(&["CLIENT", "LIST", "ID", &id]);
+        let list = self.ask_control(&["CLIENT", "LIST", "ID", &id]);
         list.map(|list| list.text()).unwrap_or_default()
     }
 
     fn until(&mut self, who: &str, reply: &str, request: &Request) -> Result<String, Silent> {
         let mut last = Ok(String::new());
-        let came = holds_within(LIMIT, || {
+        let came = holds_within(self.patience, || {
             self.send(who, std::slice::from_ref(request));
             last = self.replies(who, 1, false);
             last.as_ref().map_or(true, |last| last == reply)
@@ -264,9 +273,37 @@ impl Stage<'_> {
         }
     }
 
-    fn ask_control(&mut self, request: &[&str]) -> String {
+    /// The keys of a whole walk, each once.
+    fn scans(&mut self, who: &str, options: &[Vec<u8>]) -> Result<String, Silent> {
+        let mut cursor = b"0".to_vec();
+        let mut keys = BTreeSet::new();
+        loop {
+            let start = [b"SCAN".to_vec(), cursor];
+            let request: Request = start.into_iter().chain(options.iter().cloned()).collect();
+            let client = &mut self.actor(who).client;
+            client.send(&[request]);
+            let reply = client.reply();
+            let Some(Frame::Many(_, parts)) = &reply else {
+                return Err(Silent(format!("{reply:?}")));
+            };
+            let [Frame::Bulk(_, next), Frame::Many(_, found)] = parts.as_slice() else {
+                return Err(Silent(format!("{reply:?}")));
+            };
+            keys.extend(found.iter().map(ToString::to_string));
+            cursor = next.clone();
+            if cursor == b"0" {
+                return Ok(joined(keys));
+            }
+        }
+    }
+
+    fn ask_control(&mut self, request: &[&str]) -> Option<Frame> {
         let reply = self.control.ask(request);
-        reply.map_or_else(|| NOTHING.to_owned(), |reply| reply.to_string())
+        if reply.is_none() {
+            // What comes late must not be taken for the next reply.
+            *self.control = Client::open(self.addr, PATIENCE);
+        }
+        reply
     }
 
     fn actor(&mut self, who: &str) -> &mut Actor {
@@ -295,12 +332,14 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
     found.map_or("", |(_, value)| value)
 }
 
-/// Every section starts with nothing stored.
-const CLEAR: [&[&str]; 4] = [
+/// Every section starts with nothing stored and nobody held up.
+const CLEAR: [&[&str]; 5] = [
+    &["CLIENT", "UNPAUSE"],
     &["FLUSHALL"],
     &["SCRIPT", "FLUSH"],
     &["FUNCTION", "FLUSH"],
     &["CONFIG", "SET", "notify-keyspace-events", ""],
 ];
 const NOTHING: &str = "(nothing)";
-const LIMIT: Duration = Duration::from_secs(2);
+/// Longer than any time-out in the script.
+const PATIENCE: Duration = Duration::from_secs(2);
