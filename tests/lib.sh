@@ -148,7 +148,7 @@ start_cluster() {
   find_free_ports "$total"
   for ((index = 0; index < total; index++)); do
     mkdir -p "$dir/$index"
-    write_nodes_conf "$index" "$primaries" "$total" >"$dir/$index/nodes.conf"
+    write_nodes_conf "$kind" "$index" "$primaries" "$total" >"$dir/$index/nodes.conf"
     spawn "$dir/$index/log" "$kind-server" --port "${CLUSTER_PORTS[index]}" --bind 127.0.0.1 --dir "$dir/$index" \
       --cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 2000 \
       --save '' --appendonly no --repl-diskless-sync-delay 0
@@ -178,7 +178,7 @@ find_free_ports() {
 }
 
 write_nodes_conf() {
-  local myself="$1" primaries="$2" total="$3" index flags follows slots
+  local kind="$1" myself="$2" primaries="$3" total="$4" index flags follows slots shard
   for ((index = 0; index < total; index++)); do
     if ((index < primaries)); then
       flags=master follows=- slots=" $((16384 * index / primaries))-$((16384 * (index + 1) / primaries - 1))"
@@ -186,8 +186,11 @@ write_nodes_conf() {
       flags=slave follows="$(node_id $((index % primaries)))" slots=''
     fi
     ((index != myself)) || flags="myself,$flags"
-    printf '%s 127.0.0.1:%d@%d %s %s 0 0 %d connected%s\n' "$(node_id "$index")" "${CLUSTER_PORTS[index]}" \
-      $((CLUSTER_PORTS[index] + 10000)) "$flags" "$follows" $((index % primaries + 1)) "$slots"
+    # Valkey 8.0 ends on SPUBLISH at a node whose file names no shard; Redis 7.0 knows no shards.
+    shard=",,tls-port=0,shard-id=$(node_id $((index % primaries)))"
+    [[ $kind == valkey ]] || shard=''
+    printf '%s 127.0.0.1:%d@%d%s %s %s 0 0 %d connected%s\n' "$(node_id "$index")" "${CLUSTER_PORTS[index]}" \
+      $((CLUSTER_PORTS[index] + 10000)) "$shard" "$flags" "$follows" $((index % primaries + 1)) "$slots"
   done
   printf 'vars currentEpoch %d lastVoteEpoch 0\n' "$primaries"
 }
@@ -212,10 +215,11 @@ build_slotcar() {
   SLOTCAR_BIN="$TARGET/release/slotcar"
 }
 
-# start_slotcar LISTEN LOG: before the cluster of start_cluster. Fails when it does not serve.
+# start_slotcar LISTEN LOG [FLAG…]: before the cluster of start_cluster. Fails when it does not serve.
 start_slotcar() {
   local listen="$1" log="$2" id
-  spawn "$log" "$SLOTCAR_BIN" --listen "$listen" --cluster "$CLUSTER_SEEDS"
+  shift 2
+  spawn "$log" "$SLOTCAR_BIN" --listen "$listen" --cluster "$CLUSTER_SEEDS" "$@"
   id="${SPAWNED[-1]}"
   wait_until 20 serves_or_ended "$id" "$listen" && ! group_is_gone "$id"
 }

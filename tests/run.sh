@@ -155,13 +155,15 @@ stage_clients() {
 }
 
 clients_before() {
-  local kind="$1" dir="$WORK/clients-$1" port
+  local kind="$1" dir="$WORK/clients-$1" port split_port=''
   trap end_spawned EXIT
   printf '\n---- client libraries, slotcar, %s\n' "$kind"
   start_cluster "$kind" "$dir" 3 0
   find_unused_port port
-  start_slotcar "127.0.0.1:$port" "$dir/slotcar.log" || { cat "$dir/slotcar.log" && die 'slotcar does not serve'; }
-  tests/clients/run.sh "$port" || touch "$dir/failed"
+  until [[ -n $split_port && $split_port != "$port" ]]; do find_unused_port split_port; done
+  start_slotcar "127.0.0.1:$port" "$dir/slotcar.log" --listen "127.0.0.1:$split_port?cross-slot-transactions=split" ||
+    { cat "$dir/slotcar.log" && die 'slotcar does not serve'; }
+  CLIENTS_SPLIT_PORT="$split_port" tests/clients/run.sh "$port" || touch "$dir/failed"
   if grep -E 'WARN|ERROR|panicked' "$dir/slotcar.log"; then
     die 'lines like these have no place in the log when nothing has happened'
   fi

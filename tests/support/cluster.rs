@@ -284,9 +284,14 @@ impl Cluster {
             let slots = node
                 .slots
                 .map_or(String::new(), |(first, last)| format!(" {first}-{last}"));
+            // Valkey 8.0 ends on SPUBLISH at a node whose file names no shard; Redis 7.0 knows no shards.
+            let shard = match self.kind {
+                ServerKind::Redis7 => String::new(),
+                ServerKind::Valkey8 => format!(",,tls-port=0,shard-id={}", self.nodes[owner].id),
+            };
             writeln!(
                 text,
-                "{} {addr}@{} {own}{role} {follows} 0 0 {} connected{slots}",
+                "{} {addr}@{}{shard} {own}{role} {follows} 0 0 {} connected{slots}",
                 node.id,
                 addr.port() + 10_000,
                 owner + 1,
