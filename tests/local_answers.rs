@@ -21,6 +21,7 @@ use slotcar::command::{Flags, Route, check};
 use slotcar::downstream::local::{
     Address, After, Extra, Face, Identity, answer, client_line, killed, listed,
 };
+use slotcar::downstream::tracking::{Question, Tracking};
 use slotcar::reply::errors;
 use slotcar::resp::reply::{Reply, ReplyLimits, ReplyScan, ReplyScanned};
 use slotcar::resp::request::{Arg, Request};
@@ -206,6 +207,9 @@ fn one_answer(
             };
         }
         After::Unblock { .. } => write::integer(out, 0),
+        After::Tracking(Question::Info) => Tracking::write_info(None, me.proto, out),
+        After::Tracking(Question::Redirection) => write::integer(out, Tracking::redirection(None)),
+        After::Tracking(Question::Caching(_)) => write::error(out, errors::CACHING_OFF),
         After::Reply
         | After::ReplyAnyway
         | After::NoReply

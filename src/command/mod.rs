@@ -36,6 +36,8 @@ pub struct Row {
     pub merge: Merge,
     /// How the arguments are dealt out. `Some` exactly if `route` is [`Route::Split`].
     pub shape: Option<Split>,
+    /// What it has to do with the nodes' memory of scripts.
+    pub script: Script,
     /// The one argument that is a key; 0: none, or not that simple.
     only_key: u16,
 }
@@ -61,6 +63,7 @@ impl Row {
             route,
             merge: Merge::AsIs,
             shape: None,
+            script: Script::None,
             only_key,
         }
     }
@@ -93,6 +96,12 @@ impl Row {
         } else {
             len == want
         }
+    }
+
+    /// Whether it is about what a node executes at the moment, and must not wait for that to end.
+    #[inline]
+    pub const fn asks_beside(&self) -> bool {
+        matches!(self.merge, Merge::OneSucceeded | Merge::FunctionStats)
     }
 
     /// Whether it only reads: harmless to repeat.
@@ -293,6 +302,18 @@ impl Split {
     }
 }
 
+/// What a request says about scripts that a node remembers by their SHA1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    None,
+    /// This argument is one: whoever gets the request knows it afterwards.
+    Body(u16),
+    /// This argument names one.
+    Sha(u16),
+    /// All are forgotten.
+    Flush,
+}
+
 /// What slotcar answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
@@ -317,6 +338,7 @@ pub enum Local {
 pub enum Client {
     /// The bare name; too few arguments.
     Bare,
+    Caching,
     Capa,
     GetName,
     GetRedir,
@@ -351,7 +373,6 @@ pub enum Connection {
     Subscribe(Subscription),
     Unsubscribe(Subscription),
     Monitor,
-    /// CLIENT TRACKING and CLIENT CACHING.
     Tracking,
     /// HIMPORT: field sets that live as long as the connection.
     HashImport,

@@ -13,7 +13,7 @@
 
 use super::{
     Access, Begin, Client, Connection, Find, Flags, KeySpec, Local, Merge, Refuse, Route, Row,
-    Split, Subscription,
+    Script, Split, Subscription,
 };
 use Merge::*;
 use Split::*;
@@ -401,10 +401,10 @@ static TRANSACTIONS: &[Row] = &[
 /// Scripts and functions.
 #[rustfmt::skip]
 static SCRIPTING: &[Row] = &[
-    row("eval",             -3, &[rw(2).counted()], NOSCRIPT | STALE | SKIPMON),
-    row("eval_ro",          -3, &[ro(2).counted()], R | NOSCRIPT | STALE | SKIPMON),
-    row("evalsha",          -3, &[rw(2).counted()], NOSCRIPT | STALE | SKIPMON),
-    row("evalsha_ro",       -3, &[ro(2).counted()], R | NOSCRIPT | STALE | SKIPMON),
+    row("eval",             -3, &[rw(2).counted()], NOSCRIPT | STALE | SKIPMON).script(Script::Body(1)),
+    row("eval_ro",          -3, &[ro(2).counted()], R | NOSCRIPT | STALE | SKIPMON).script(Script::Body(1)),
+    row("evalsha",          -3, &[rw(2).counted()], NOSCRIPT | STALE | SKIPMON).script(Script::Sha(1)),
+    row("evalsha_ro",       -3, &[ro(2).counted()], R | NOSCRIPT | STALE | SKIPMON).script(Script::Sha(1)),
     row("fcall",            -3, &[rw(2).counted()], NOSCRIPT | STALE | SKIPMON),
     row("fcall_ro",         -3, &[ro(2).counted()], R | NOSCRIPT | STALE | SKIPMON),
     row("function",         -2, &[],                PARENT),
@@ -420,10 +420,10 @@ static SCRIPTING: &[Row] = &[
     row("script",           -2, &[],                PARENT),
     row("script|debug",     -3, &[],                NOSCRIPT).refuse(Refuse::ScriptDebug),
     row("script|exists",    -3, &[],                NOSCRIPT).all_primaries(AndEach),
-    row("script|flush",     -2, &[],                NOSCRIPT).all_nodes(AllSucceeded),
+    row("script|flush",     -2, &[],                NOSCRIPT).all_nodes(AllSucceeded).script(Script::Flush),
     row("script|help",       2, &[],                ALWAYS),
     row("script|kill",       2, &[],                NOSCRIPT).all_primaries(OneSucceeded),
-    row("script|load",       3, &[],                NOSCRIPT | STALE).all_nodes(AllSucceeded),
+    row("script|load",       3, &[],                NOSCRIPT | STALE).all_nodes(AllSucceeded).script(Script::Body(2)),
     row("script|show",       3, &[],                NOSCRIPT),
 ];
 
@@ -432,7 +432,7 @@ static SCRIPTING: &[Row] = &[
 static CONNECTION: &[Row] = &[
     row("auth",                 -2, &[], FAST | NOAUTH | CALM).local(Local::Auth),
     row("client",               -2, &[], PARENT).client(Client::Bare),
-    row("client|caching",        3, &[], CALM).leased(Connection::Tracking),
+    row("client|caching",        3, &[], CALM).client(Client::Caching),
     row("client|capa",          -3, &[], CALM).client(Client::Capa),
     row("client|getname",        2, &[], CALM).client(Client::GetName),
     row("client|getredir",       2, &[], CALM).client(Client::GetRedir),
@@ -776,6 +776,10 @@ impl Row {
 
     const fn merge(self, merge: Merge) -> Self {
         Self { merge, ..self }
+    }
+
+    const fn script(self, script: Script) -> Self {
+        Self { script, ..self }
     }
 
     const fn refuse(self, why: Refuse) -> Self {

@@ -90,6 +90,8 @@ limits! {
         "Longest wait between attempts to reach a node: a node that is back is used within about a second.";
     scratch_bytes_max: usize = 64 * KIB,
         "Memory that a worker keeps for making parts of split requests; what a larger request needed is given back.";
+    script_bytes_max: usize = 16 * MIB,
+        "Scripts remembered per worker for nodes that do not know them; what has not been used goes first. Thousands of scripts.";
     scan_tokens_max: usize = 16_384,
         "SCAN cursors remembered here because they do not fit into the number given to the client; the oldest goes first.";
 }

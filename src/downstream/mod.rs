@@ -6,4 +6,6 @@ pub mod execution;
 pub mod local;
 pub mod replies;
 pub mod session;
+pub mod standing;
+pub mod tracking;
 pub mod transaction;

@@ -23,6 +23,9 @@ pub struct Replies {
     first: u32,
     arena: Vec<u8>,
     arena_live: usize,
+    /// Messages that no request asked for, each behind the seat of this number.
+    late: VecDeque<(u32, Box<[u8]>)>,
+    late_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl Replies {
             into.truncate(at);
         }
         if index == 0 {
-            self.leave();
+            self.leave(out);
             self.drain(out);
         } else {
             let len = self.arena.len() - at;
@@ -104,6 +107,30 @@ impl Replies {
         self.fill_with(number, out, |buf| buf.extend_from_slice(frame));
     }
 
+    /// A message that no request asked for: behind every reply that has come before it.
+    pub fn interject(&mut self, message: &[u8], out: &mut OutBuf) {
+        let answered = |place: &Place| !matches!(place.seat, Seat::Waits);
+        match self.seats.iter().rposition(answered) {
+            None => out.push_copy(message),
+            Some(index) => self.put_behind(index, message),
+        }
+    }
+
+    /// As [`Replies::interject`], once more when all replies that are due now have left: they may be older than it.
+    pub fn interject_twice(&mut self, message: &[u8], out: &mut OutBuf) {
+        out.push_copy(message);
+        if let Some(last) = self.seats.len().checked_sub(1) {
+            self.put_behind(last, message);
+        }
+    }
+
+    /// Puts a message behind the last seat that is open.
+    pub fn interject_last(&mut self, message: &[u8]) {
+        if let Some(last) = self.seats.len().checked_sub(1) {
+            self.put_behind(last, message);
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.seats.len()
     }
@@ -112,9 +139,9 @@ impl Replies {
         self.seats.is_empty()
     }
 
-    /// Bytes of early replies.
+    /// Bytes of early replies, and of messages behind them.
     pub fn held_bytes(&self) -> usize {
-        self.arena_live
+        self.arena_live + self.late_bytes
     }
 
     /// Every seat, to give back what it stands for when the session ends.
@@ -122,9 +149,25 @@ impl Replies {
         self.seats.iter().map(|place| &place.seat)
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, out: &mut OutBuf) {
         self.seats.pop_front();
+        let left = self.first;
         self.first = self.first.wrapping_add(1);
+        while let Some((behind, message)) = self.late.front()
+            && *behind == left
+        {
+            self.late_bytes -= message.len();
+            out.push_copy(message);
+            self.late.pop_front();
+        }
+    }
+
+    fn put_behind(&mut self, index: usize, message: &[u8]) {
+        let behind = self.first.wrapping_add(to_u32(index));
+        let before = |other: u32| other.wrapping_sub(self.first) as usize <= index;
+        let place = self.late.partition_point(|(other, _)| before(*other));
+        self.late.insert(place, (behind, message.into()));
+        self.late_bytes += message.len();
     }
 
     fn drain(&mut self, out: &mut OutBuf) {
@@ -136,7 +179,7 @@ impl Replies {
             let (at, len) = (*at as usize, *len as usize);
             out.push_copy(self.arena.get(at..at + len).unwrap_or_default());
             self.arena_live -= len;
-            self.leave();
+            self.leave(out);
         }
         if self.arena_live == 0 {
             self.arena.clear();

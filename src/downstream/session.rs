@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::local::Identity;
 use super::replies::Replies;
+use super::standing::Standing;
 use super::transaction::Transaction;
 use crate::clock::Now;
 use crate::config::limits::Limits;
@@ -35,6 +36,8 @@ pub struct Session {
     pub splits_transactions: bool,
     /// It waits for one request's answer and for nothing else.
     pub blocked: Option<Box<Blocked>>,
+    /// What nodes tell it by themselves.
+    pub standing: Option<Box<Standing>>,
     /// Links that only this session uses at the moment.
     pub own_links: Vec<LinkId>,
     /// The client sends nothing more; what it has sent is still run and answered.
@@ -119,6 +122,7 @@ impl Session {
             watch: None,
             splits_transactions: false,
             blocked: None,
+            standing: None,
             own_links: Vec::new(),
             ended: false,
             closing: false,

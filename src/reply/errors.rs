@@ -45,6 +45,35 @@ pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wron
 pub const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 
+pub const CACHING_OFF: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
+pub const CACHING_YES: &str =
+    "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+pub const CACHING_NO: &str =
+    "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
+pub const REDIRECT_TWICE: &str = "ERR A client can only redirect to a single other client";
+pub const REDIRECT_TO_NOBODY: &str = "ERR The client ID you want redirect to does not exist";
+pub const PREFIX_WITHOUT_BCAST: &str = "ERR PREFIX option requires BCAST mode to be enabled";
+pub const SWITCH_BCAST: &str = "ERR You can't switch BCAST mode on/off before disabling tracking for this client, \
+    and then re-enabling it with a different mode.";
+pub const SWITCH_OPT: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, \
+    and then re-enabling it with a different mode.";
+pub const OPT_WITH_BCAST: &str = "ERR OPTIN and OPTOUT are not compatible with BCAST";
+pub const OPT_IN_AND_OUT: &str = "ERR You can't specify both OPTIN mode and OPTOUT mode";
+/// To a session that monitors.
+pub const MONITORS: &str = "ERR Replica can't interact with the keyspace";
+
+/// `which`: `an existing` or `another provided`.
+pub fn prefix_overlaps(prefix: &[u8], which: &str, other: &[u8]) -> Vec<u8> {
+    let between = format!("' overlaps with {which} prefix '");
+    let mut text = quoting("ERR Prefix '", prefix, &between);
+    text.extend(quoting(
+        "",
+        other,
+        "'. Prefixes for a single client must not overlap.",
+    ));
+    text
+}
+
 /// Where a subcommand takes fewer arguments than its arity in the table allows.
 pub fn unknown_subcommand_or_arity(parent: &str, name: &[u8]) -> Vec<u8> {
     let after = format!("'. Try {} HELP.", parent.to_uppercase());
@@ -288,6 +317,17 @@ mod tests {
             TIMEOUT_OUT_OF_RANGE,
             PAUSE_MODE,
             UNBLOCKED,
+            CACHING_OFF,
+            CACHING_YES,
+            CACHING_NO,
+            REDIRECT_TWICE,
+            REDIRECT_TO_NOBODY,
+            PREFIX_WITHOUT_BCAST,
+            SWITCH_BCAST,
+            SWITCH_OPT,
+            OPT_WITH_BCAST,
+            OPT_IN_AND_OUT,
+            MONITORS,
             UNBLOCK_REASON,
             CLUSTER_DISABLED,
             UNEXPECTED_REPLY,
@@ -326,6 +366,7 @@ mod tests {
                 client_user(word),
                 client_info_option(word),
                 client_info_value(b"lib-name"),
+                prefix_overlaps(word, "an existing", b"a"),
             ]
         });
         let fixed = fixed.into_iter().map(|text| text.as_bytes().to_vec());

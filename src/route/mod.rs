@@ -3,12 +3,14 @@
 //! [`plan`] reads a request and its command row and says who gets it; [`split`] cuts a request whose keys lie in
 //! several slots; [`scan`] walks the whole keyspace for `SCAN`; [`verdict`] judges faults; [`hold`] keeps parts that
 //! cannot go anywhere yet; [`await_keys`] says who may try which key when clients wait for keys of several
-//! slots. Nothing here knows a socket, a session's state or who owns a slot now.
+//! slots; [`scripts`] remembers what a node may have to be told. Nothing here knows a socket, a session's state or who owns
+//! a slot now.
 
 pub mod await_keys;
 pub mod hold;
 pub mod part;
 pub mod plan;
 pub mod scan;
+pub mod scripts;
 pub mod split;
 pub mod verdict;

@@ -40,6 +40,8 @@ pub enum Target {
 pub enum Way {
     /// The one that all sessions share.
     Shared,
+    /// As `Shared` in everything, but the session's own: the node remembers what the session reads.
+    Tracked,
     /// One that only its session uses for a while.
     Own,
     /// The worker's one that says when a key changes.
@@ -90,6 +92,8 @@ pub struct Part {
     pub redirects: u16,
     /// How often it had to pause, or was lost with its link.
     pub refusals: u8,
+    /// How often a node was told its script.
+    pub heals: u8,
     /// Sent with `ASKING` to a node that imports the slot.
     pub asking: bool,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
@@ -114,9 +118,20 @@ impl Part {
             troubled_since: None,
             redirects: 0,
             refusals: 0,
+            heals: 0,
             asking: false,
             misplaced: false,
         }
+    }
+
+    /// Whether it may be taken back before it has left: not what belongs to a part that stays, or the other way round.
+    pub fn may_be_recalled(&self) -> bool {
+        !self.asking && self.purpose != Purpose::Swallow
+    }
+
+    /// Whether parts follow one another on this way: what is sent again must not be overtaken.
+    pub fn is_pipelined(&self) -> bool {
+        matches!(self.way, Way::Shared | Way::Tracked)
     }
 
     /// The same part on another way.

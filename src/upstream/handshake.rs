@@ -34,6 +34,8 @@ enum Step {
     Id,
     /// As `May`; an error is kept.
     Extra,
+    /// What this one link is for.
+    SetUp,
 }
 
 /// How a greeting goes on.
@@ -43,6 +45,8 @@ pub enum Greeted {
     Done,
     /// The node refused, in these words.
     Refused(String),
+    /// It takes us, but refused what this link is for.
+    NotSetUp(String),
 }
 
 impl Handshake {
@@ -101,6 +105,12 @@ impl Handshake {
         self.refused.as_deref()
     }
 
+    /// Adds a request of which the link's use depends.
+    pub fn end_with(&mut self, request: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(request);
+        self.steps.push(Step::SetUp);
+    }
+
     /// What the node calls this connection, once it has said so.
     pub fn client_id(&self) -> Option<i64> {
         self.client_id
@@ -116,16 +126,24 @@ impl Handshake {
             self.refused = Some(frame.into());
         }
         match (step, Reply::new(frame).error()) {
-            (Some(Step::Must), Some(text)) => {
-                let text: Cow<'_, str> = String::from_utf8_lossy(text);
-                Greeted::Refused(text.into_owned())
+            // A script that runs for long: whoever wants to end it must get in.
+            (Some(Step::Must), Some(text)) if !text.starts_with(b"BUSY ") => {
+                Greeted::Refused(words(text))
             }
-            (Some(Step::Must | Step::May | Step::Id | Step::Extra) | None, _)
+            (Some(Step::SetUp), Some(text)) => Greeted::NotSetUp(words(text)),
+            (Some(Step::Must | Step::May | Step::Id | Step::Extra | Step::SetUp) | None, _)
                 if self.answered >= self.steps.len() =>
             {
                 Greeted::Done
             }
-            (Some(Step::Must | Step::May | Step::Id | Step::Extra) | None, _) => Greeted::NotYet,
+            (Some(Step::Must | Step::May | Step::Id | Step::Extra | Step::SetUp) | None, _) => {
+                Greeted::NotYet
+            }
         }
     }
+}
+
+fn words(error: &[u8]) -> String {
+    let text: Cow<'_, str> = String::from_utf8_lossy(error);
+    text.into_owned()
 }

@@ -22,12 +22,27 @@ pub enum Use {
     Watch,
 }
 
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Requests,
+    /// As `Requests`; and the node remembers what is read here.
+    Tracks,
+    /// Takes what the node tells about another link.
+    Invalidations,
+    /// Tells what the node executes.
+    Monitors,
+}
+
 /// One link.
 #[derive(Debug)]
 pub struct Link {
     pub node: NodeId,
     pub proto: Proto,
     pub used: Use,
+    pub role: Role,
+    /// A request that ends the greeting, and must not be refused.
+    pub set_up: Option<Box<[u8]>>,
     /// Its session relies on its state (a watch): it stays leased though it owes nothing.
     pub kept: bool,
     /// What the node calls it, if the greeting asked.
@@ -65,6 +80,8 @@ pub enum LinkDown {
     Dial(String),
     /// The node refused the greeting in these words.
     Refused(String),
+    /// The node refused, in these words, what this link was to be set up for.
+    NotSetUp(String),
     /// The socket was closed or failed.
     Lost(String),
     /// The node sent what is no answer to anything that was asked.
@@ -88,6 +105,8 @@ impl Link {
             node,
             proto,
             used,
+            role: Role::Requests,
+            set_up: None,
             kept: false,
             client_id: None,
             refused: None,
@@ -108,6 +127,9 @@ impl Link {
         if self.used == Use::Watch {
             handshake.also(&[b"CLIENT", b"TRACKING", b"ON"], &mut out);
         }
+        if let Some(set_up) = &self.set_up {
+            handshake.end_with(set_up, &mut out);
+        }
         self.state = State::Greeting {
             handshake,
             out,
@@ -125,6 +147,10 @@ impl Link {
 
     pub fn queue_mut(&mut self) -> &mut Queue {
         &mut self.queue
+    }
+
+    pub fn takes_requests(&self) -> bool {
+        matches!(self.role, Role::Requests | Role::Tracks)
     }
 
     /// The session that has leased it.

@@ -329,6 +329,7 @@ mod tests {
             troubled_since: None,
             redirects: 0,
             refusals: 0,
+            heals: 0,
             asking: false,
             misplaced: false,
         };

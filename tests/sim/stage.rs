@@ -257,6 +257,7 @@ impl Stage {
             "link_queue_bytes_soft" => &mut limits.link_queue_bytes_soft,
             "link_queue_requests_max" => &mut limits.link_queue_requests_max,
             "hold_requests_max" => &mut limits.hold_requests_max,
+            "script_bytes_max" => &mut limits.script_bytes_max,
             "hold_bytes_max" => &mut limits.hold_bytes_max,
             _ => return Err("no such limit".into()),
         } = number;
@@ -448,15 +449,13 @@ impl Stage {
         if said.first().is_some_and(|words| words[0] == b"HELLO") {
             link.name = format!("{}/3", link.name);
         }
-        if said
-            .iter()
-            .any(|words| words.get(1).is_some_and(|word| word == b"TRACKING"))
-        {
-            link.name = link.name.replace("/3", "?");
-        }
-        let asks_id = |words: &Vec<Vec<u8>>| words.get(1).is_some_and(|word| word == b"ID");
+        let has =
+            |words: &Vec<Vec<u8>>, wanted: &[u8]| words.get(1).is_some_and(|word| word == wanted);
+        let asks_id = |words: &Vec<Vec<u8>>| has(words, b"ID");
         if said.iter().any(asks_id) {
             self.name_own(index);
+        } else if said.iter().any(|words| has(words, b"TRACKING")) {
+            link.name = link.name.replace("/3", "?");
         }
         if !self.greeting_shown {
             let answer = |words| match asks_id(words) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::command::Client;
+use crate::downstream::tracking::Question;
 use crate::reply::errors;
 use crate::resp::Proto;
 use crate::resp::reply::parse_i64;
@@ -23,6 +24,12 @@ pub struct Extra {
     pub queued: Option<u32>,
     pub watched_keys: u32,
     pub blocked: bool,
+    pub monitors: bool,
+    pub tracks: bool,
+    /// Who is told what it tracks, as `CLIENT GETREDIR` has it, and whether that one is gone.
+    pub redirect: Option<i64>,
+    pub redirect_broken: bool,
+    pub broadcast: bool,
     /// Closes when its replies are out.
     pub closing: bool,
     /// Received, not yet understood.
@@ -41,9 +48,10 @@ pub(super) fn client(
 ) -> After {
     match what {
         Client::Bare => said(out, Err(errors::wrong_arity("client").into_bytes())),
+        Client::Caching => After::Tracking(Question::Caching(yes_or_no(request))),
         Client::Capa => said(out, Ok(())),
         Client::GetName => name(me, out),
-        Client::GetRedir => number(out, -1),
+        Client::GetRedir => After::Tracking(Question::Redirection),
         Client::Help => help(out),
         Client::Id => number(out, i64::try_from(me.id).unwrap_or(i64::MAX)),
         Client::ImportSource => said(out, import_source(request)),
@@ -59,7 +67,7 @@ pub(super) fn client(
         Client::Reply => reply(request, me, out),
         Client::SetInfo => said(out, set_info(request, me)),
         Client::SetName => said(out, set_name(request, me)),
-        Client::TrackingInfo => tracking_info(me, out),
+        Client::TrackingInfo => After::Tracking(Question::Info),
         Client::Unblock => unblock(request, out),
         Client::Unpause => {
             write::ok(out);
@@ -95,13 +103,14 @@ pub fn client_line(who: &Identity, extra: &Extra, face: &Face, now: Now, out: &m
     let _ = write!(
         out,
         " qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={} \
-         tot-mem={} events=r cmd={} user={} redir=-1 resp={}",
+         tot-mem={} events=r cmd={} user={} redir={} resp={}",
         extra.input_bytes,
         extra.replies,
         extra.reply_bytes,
         extra.input_bytes.saturating_add(extra.reply_bytes),
         who.last_command.unwrap_or("NULL"),
         who.user(),
+        extra.redirect.unwrap_or(-1),
         match who.proto {
             Proto::Resp2 => 2,
             Proto::Resp3 => 3,
@@ -140,9 +149,13 @@ fn flags(who: &Identity, extra: &Extra, out: &mut Vec<u8>) {
     let start = out.len();
     let subscribed = extra.channels > 0 || extra.patterns > 0 || extra.shard_channels > 0;
     let flags = [
+        (extra.monitors, b'O'),
         (subscribed, b'P'),
         (extra.queued.is_some(), b'x'),
         (extra.blocked, b'b'),
+        (extra.tracks, b't'),
+        (extra.redirect_broken, b'R'),
+        (extra.broadcast, b'B'),
         (extra.closing, b'c'),
         (matches!(who.peer, Address::Unix(_)), b'U'),
         (who.no_evict, b'e'),
@@ -202,6 +215,14 @@ fn set_info(request: Request<'_>, me: &mut Identity) -> Result<(), Vec<u8>> {
     }
     set(me, value);
     Ok(())
+}
+
+fn yes_or_no(request: Request<'_>) -> Option<bool> {
+    match request.arg(2) {
+        word if is(word, "YES") => Some(true),
+        word if is(word, "NO") => Some(false),
+        _ => None,
+    }
 }
 
 fn on_or_off(request: Request<'_>) -> Result<bool, Vec<u8>> {
@@ -313,19 +334,6 @@ fn unblock(request: Request<'_>, out: &mut Vec<u8>) -> After {
         },
         None => said(out, Err(errors::NOT_AN_INTEGER.into())),
     }
-}
-
-/// What a session without tracking is told.
-fn tracking_info(me: &Identity, out: &mut Vec<u8>) -> After {
-    write::map(out, me.proto, 3);
-    write::bulk(out, "flags");
-    write::set(out, me.proto, 1);
-    write::bulk(out, "off");
-    write::bulk(out, "redirect");
-    write::integer(out, -1);
-    write::bulk(out, "prefixes");
-    write::array(out, 0);
-    After::Reply
 }
 
 fn help(out: &mut Vec<u8>) -> After {

@@ -16,6 +16,7 @@ pub use identity::{Address, Identity, ReplyMode};
 
 use std::time::Duration;
 
+use super::tracking::Question;
 use crate::command::Local;
 use crate::resp::Proto;
 use crate::resp::request::Request;
@@ -69,6 +70,8 @@ pub enum After {
     Pause { hold: Duration, writes_only: bool },
     /// End a pause. The reply is written.
     Unpause,
+    /// Answer what is asked about tracking. No reply is written.
+    Tracking(Question),
     /// Wake the session with this id if it is blocked, with an error or as if its time were up; the reply is the
     /// number of sessions woken. No reply is written.
     Unblock { id: u64, with_error: bool },

@@ -1,5 +1,7 @@
 //! Answers on their way back: from the oldest ticket of a link to the seat that waits for it.
 
+use bytes::Bytes;
+
 use super::Hub;
 use super::facts::Census;
 use crate::clock::Now;
@@ -11,7 +13,7 @@ use crate::reply::redirect::{Refusal, refusal};
 use crate::resp::reply::Reply;
 use crate::resp::write;
 use crate::route::part::{LinkId, Part, Purpose, SessionId, Ticket};
-use crate::upstream::link::LinkDown;
+use crate::upstream::link::{LinkDown, Role};
 use crate::upstream::queue::{Answered, Orphan};
 
 /// Gathers kept for the next requests to several nodes.
@@ -20,80 +22,68 @@ const SPARE_GATHERS_MAX: usize = 256;
 impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
-        let refused = if frame.first() == Some(&b'-') {
-            refusal(frame).filter(|refusal| *refusal != Refusal::NoScript)
-        } else {
-            None
-        };
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
-        let keeps =
-            refused.is_some() || (link.block_error.is_some() && frame.first() == Some(&b'-'));
-        let bytes = match (keeps, link.queue().front()) {
-            (true, Some((_, bytes))) => bytes::Bytes::copy_from_slice(bytes),
-            (true | false, Some(_) | None) => bytes::Bytes::new(),
+        let is_error = frame.first() == Some(&b'-');
+        let bytes = match link.queue().front() {
+            // Who may have to be asked again.
+            Some((_, bytes)) if is_error => Bytes::copy_from_slice(bytes),
+            Some(_) | None => Bytes::new(),
         };
-        let answered = link
-            .queue_mut()
-            .answer()
-            .ok_or(LinkDown::Desync("a reply that nobody asked for"))?;
-        let part = match answered {
-            Answered::Part(part) => part,
-            Answered::OneOfSeveral => {
-                if frame.first() == Some(&b'-') && link.block_error.is_none() {
+        let part = match link.queue_mut().answer() {
+            Some(Answered::Part(part)) => part,
+            Some(Answered::OneOfSeveral) => {
+                if is_error && link.block_error.is_none() {
                     link.block_error = Some(frame.into());
                 }
                 return Ok(());
             }
+            None if link.role == Role::Monitors => {
+                self.on_monitor_line(id, frame);
+                return Ok(());
+            }
+            None => return Err(LinkDown::Desync("a reply that nobody asked for")),
         };
         let block_error = link.block_error.take();
-        let aborted = block_error.filter(|_| frame.starts_with(b"-EXECABORT"));
         if part.misplaced {
             self.lanes.note_settled(part.target);
         }
-        if let Some(error) = &aborted {
-            self.on_block_aborted(now, id, part, bytes, error);
-            return Ok(());
+        match block_error.filter(|_| frame.starts_with(b"-EXECABORT")) {
+            Some(error) => self.on_block_aborted(now, id, part, bytes, &error),
+            None => self.on_answer(now, id, part, bytes, frame),
         }
+        Ok(())
+    }
+
+    /// A part has been answered; `bytes` is what was sent, if the answer is an error.
+    fn on_answer(&mut self, now: Now, id: LinkId, part: Part, bytes: Bytes, frame: &[u8]) {
+        let refused = refusal(frame);
+        let sent = true;
         if part.row.route == Route::Connection(Connection::Watch) && refused.is_none() {
             self.on_watch_answered(id, &part, frame);
         }
         match (part.purpose, refused) {
             (Purpose::Swallow, _) => {}
+            (Purpose::Answer(ticket), Some(Refusal::NoScript)) => {
+                if !self.heal(now, id, &Orphan { part, bytes, sent }) {
+                    self.deliver(now, ticket, frame);
+                }
+            }
             (
                 Purpose::Answer(_) | Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack,
                 Some(refusal),
-            ) => {
-                self.on_refused(
-                    now,
-                    id,
-                    Orphan {
-                        part,
-                        bytes,
-                        sent: true,
-                    },
-                    &refusal,
-                );
-            }
+            ) => self.on_refused(now, id, Orphan { part, bytes, sent }, &refusal),
             (Purpose::Answer(ticket), None) => self.deliver(now, ticket, frame),
             (told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack), None) => {
                 self.on_told(now, Some(id), told, frame);
             }
         }
-        Ok(())
     }
 
     /// A node has refused requests of a block, and so the block: for a reason that is no fault of the client's, or that the
     /// client has to hear.
-    fn on_block_aborted(
-        &mut self,
-        now: Now,
-        id: LinkId,
-        part: Part,
-        bytes: bytes::Bytes,
-        error: &[u8],
-    ) {
+    fn on_block_aborted(&mut self, now: Now, id: LinkId, part: Part, bytes: Bytes, error: &[u8]) {
         if let Some(refusal) = refusal(error) {
             let sent = true;
             return self.on_refused(now, id, Orphan { part, bytes, sent }, &refusal);

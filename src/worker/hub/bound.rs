@@ -7,7 +7,7 @@ use crate::command::{Connection, Row};
 use crate::reply::errors;
 use crate::resp::request::Request;
 use crate::route::part::{LinkId, SessionId};
-use crate::upstream::link::Use;
+use crate::upstream::link::{Role, Use};
 
 impl Hub {
     pub(super) fn run_bound(
@@ -40,8 +40,8 @@ impl Hub {
                 return Ran::Taken;
             }
             Connection::Subscribe(_) | Connection::Unsubscribe(_) => {}
-            Connection::Monitor => {}
-            Connection::Tracking => {}
+            Connection::Monitor => return self.monitor(now, id, row),
+            Connection::Tracking => return self.track(now, id, row, request),
             Connection::HashImport => {}
         }
         self.note_request(id, Some(row));
@@ -51,9 +51,12 @@ impl Hub {
 
     /// A node says something that no request of a session asked for.
     pub(super) fn on_push(&mut self, now: Now, id: LinkId, frame: &[u8]) {
-        match self.link_mut(id).map(|link| link.used) {
-            None | Some(Use::Shared | Use::Leased(_)) => {}
-            Some(Use::Watch) => self.on_watch_push(now, id, frame),
+        match self.link(id).map(|link| (link.used, link.role)) {
+            Some((Use::Watch, _)) => self.on_watch_push(now, id, frame),
+            Some((Use::Leased(Some(owner)), Role::Tracks | Role::Invalidations)) => {
+                self.on_invalidation(owner, frame);
+            }
+            Some((Use::Shared | Use::Leased(_), _)) | None => {}
         }
     }
 

@@ -35,6 +35,10 @@ pub struct Counters {
     pub spread_tries_in_vain: u64,
     /// What was taken for clients who had left, and put back.
     pub put_back: u64,
+    /// `NOSCRIPT` that the client did not see: the node was told the script.
+    pub scripts_healed: u64,
+    /// Clients that were told to forget all that they had cached: a node may have had more to say.
+    pub cache_flushes: u64,
 }
 
 impl Counters {
@@ -59,6 +63,8 @@ impl Counters {
             ("spread_tries", self.spread_tries),
             ("spread_tries_in_vain", self.spread_tries_in_vain),
             ("put_back", self.put_back),
+            ("scripts_healed", self.scripts_healed),
+            ("cache_flushes", self.cache_flushes),
         ]
     }
 }

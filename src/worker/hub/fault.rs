@@ -86,7 +86,7 @@ impl Hub {
             bytes,
             sent,
         } = orphan;
-        if !self.is_awaited(part.purpose) && part.way != Way::Shared {
+        if !part.is_pipelined() && !self.is_awaited(part.purpose) {
             return;
         }
         if sent && waits(&part) {

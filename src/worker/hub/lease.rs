@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::downstream::session::Session;
 use crate::resp::Proto;
 use crate::route::part::{LinkId, NodeId, Purpose, SessionId};
-use crate::upstream::link::{Link, LinkDown, Use};
+use crate::upstream::link::{Link, LinkDown, Role, Use};
 
 impl Hub {
     /// A session's own link to a node: the one that it has, one from the pool, or a new one. Err: not before that moment.
@@ -22,6 +22,9 @@ impl Hub {
         self.check_usable(now, node)?;
         if let Some(link) = self.own_link_at(session, node, proto) {
             return Ok(link);
+        }
+        if !self.standing.is_empty() && self.is_tracked(session) {
+            return self.tracking_link(now, session, node, proto);
         }
         let pool = self.owners.node_mut(node).map(|node| node.idle_mut(proto));
         let id = match pool.and_then(Vec::pop) {
@@ -50,8 +53,9 @@ impl Hub {
     ) -> Option<LinkId> {
         let own = &self.session(session)?.own_links;
         own.iter().copied().find(|&id| {
-            self.link(id)
-                .is_some_and(|link| link.node == node && link.proto == proto)
+            self.link(id).is_some_and(|link| {
+                (link.node, link.proto) == (node, proto) && link.takes_requests()
+            })
         })
     }
 
@@ -60,8 +64,8 @@ impl Hub {
         let Some(link) = self.link_mut(id) else {
             return;
         };
-        let (Use::Leased(Some(owner)), true, false) =
-            (link.used, link.queue().is_empty(), link.kept)
+        let (Use::Leased(Some(owner)), true, false, Role::Requests) =
+            (link.used, link.queue().is_empty(), link.kept, link.role)
         else {
             return;
         };

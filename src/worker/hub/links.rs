@@ -297,19 +297,21 @@ impl Hub {
             match link.on_greeting_reply(frame) {
                 None => self.on_reply(now, id, frame)?,
                 Some(Greeted::NotYet) => {}
-                Some(Greeted::Done) => self.on_link_open(id),
+                Some(Greeted::Done) => self.on_link_open(now, id),
                 Some(Greeted::Refused(text)) => return Err(LinkDown::Refused(text)),
+                Some(Greeted::NotSetUp(text)) => return Err(LinkDown::NotSetUp(text)),
             }
         }
         Ok(at)
     }
 
-    fn on_link_open(&mut self, id: LinkId) {
+    fn on_link_open(&mut self, now: Now, id: LinkId) {
         let node = self.link_mut(id).map(|link| link.node);
         if let Some(node) = node.and_then(|n| self.owners.node_mut(n)) {
             node.backoff.on_success();
         }
         self.note_link_woken(id);
+        self.on_standing_link_open(now, id);
     }
 
     fn after_answers(&mut self, now: Now, id: LinkId) {
@@ -344,6 +346,7 @@ impl Hub {
         let limits = self.settings.backoff;
         if let Use::Leased(owner) = link.used {
             self.forget_lease(id, link, owner);
+            self.on_standing_link_down(now, link, owner, why);
         }
         if link.used == Use::Watch {
             self.forget_watch(id, link.node);
@@ -355,11 +358,14 @@ impl Hub {
             *node.link_mut(link.proto) = None;
         }
         let endpoint = node.endpoint.clone();
-        if !worked && *why != LinkDown::Retired {
+        if !worked && !matches!(why, LinkDown::Retired | LinkDown::NotSetUp(_)) {
             node.backoff.on_failure(now, &limits, random);
         }
         match why {
             LinkDown::Retired => return,
+            LinkDown::NotSetUp(text) => {
+                tracing::debug!(node = %endpoint, "a link could not be set up: {text}");
+            }
             LinkDown::Dial(text) | LinkDown::Refused(text) => {
                 tracing::debug!(node = %endpoint, "no link: {text}");
                 self.effects.hints.push(Hint::DialFailed(endpoint));

@@ -7,6 +7,8 @@ use crate::clock::Now;
 use crate::command::{Flags, Local, Row};
 use crate::downstream::local::{After, Extra, Filter, answer, client_line, killed, listed};
 use crate::downstream::session::{Session, Wait};
+use crate::downstream::standing::Standing;
+use crate::downstream::tracking::Tracking;
 use crate::reply::info;
 use crate::resp::Proto;
 use crate::resp::request::Request;
@@ -27,12 +29,17 @@ impl Hub {
         local: Local,
         request: Request<'_>,
     ) {
+        let proto = |hub: &Self| hub.session(id).map(|s| s.identity.proto);
+        let before = proto(self);
         let mut reply = std::mem::take(&mut self.part_bytes);
         if self.local_reply(now, id, local, request, &mut reply) {
             self.answer_here(id, |buf| buf.extend_from_slice(&reply));
         }
         reply.clear();
         self.part_bytes = reply;
+        if local == Local::Hello && proto(self) != before {
+            self.on_proto_switched(now, id);
+        }
     }
 
     /// Does what a request asks of us and writes its reply; false: none is due, or it comes on another way.
@@ -53,6 +60,7 @@ impl Hub {
             After::Switch(_) => self.lose_watch(now, id),
             After::ReplyAnyway => session.silent = false,
             After::Reset => self.reset(now, id),
+            After::Tracking(question) => self.answer_about_tracking(id, question, reply),
             After::NoReply => return false,
             After::Close => {
                 if let Some(session) = self.session_mut(id) {
@@ -88,6 +96,7 @@ impl Hub {
     fn reset(&mut self, now: Now, id: SessionId) {
         self.end_transaction(id);
         self.unwatch(now, id);
+        self.end_standing(now, id);
     }
 
     /// Whether `CLIENT PAUSE` makes a request of this kind wait.
@@ -183,12 +192,19 @@ fn may_write(row: &Row) -> bool {
 }
 
 fn extra(session: &Session) -> Extra {
+    let standing = session.standing.as_deref();
+    let tracking = standing.and_then(|standing| standing.tracking.as_ref());
     Extra {
         queued: session
             .transaction
             .as_ref()
             .map(|t| u32::try_from(t.len()).unwrap_or(u32::MAX)),
         watched_keys: session.watch.as_ref().map_or(0, |watch| watch.count),
+        monitors: standing.is_some_and(|standing| standing.monitors),
+        tracks: tracking.is_some(),
+        redirect: tracking.map(|_| Tracking::redirection(tracking)),
+        redirect_broken: tracking.is_some_and(|tracking| tracking.broken),
+        broadcast: standing.is_some_and(Standing::broadcasts),
         blocked: session.blocked.is_some(),
         closing: session.closing,
         input_bytes: session.input.len(),

@@ -15,12 +15,16 @@ mod fault;
 mod lease;
 mod links;
 mod local;
+mod monitor;
 mod owners;
 mod place;
 mod request;
 mod scan;
+mod scripts;
 mod spread;
 mod spread_read;
+mod standing;
+mod tracking;
 mod transaction;
 mod watch;
 
@@ -45,6 +49,7 @@ use crate::resp::request::{RequestLimits, RequestScan};
 use crate::route::hold::Lanes;
 use crate::route::part::{LinkId, SessionId};
 use crate::route::scan::ScanBook;
+use crate::route::scripts::Scripts;
 use crate::route::split::Splitter;
 use crate::route::verdict::RetryLimits;
 use crate::topology::{Endpoint, Topology};
@@ -87,6 +92,7 @@ pub struct Hub {
     generations: u32,
     owners: Owners,
     lanes: Lanes,
+    scripts: Scripts,
     gathers: Slab<Gather>,
     spare_gathers: Vec<Gather>,
     /// When sessions that wait for something have waited for as long as they want to.
@@ -94,6 +100,9 @@ pub struct Hub {
     /// Pairs of commands whose transactions have been split.
     splits_seen: BTreeSet<(&'static str, &'static str)>,
     spread: spread::Spread,
+    /// Sessions that nodes tell something by themselves, and when their links are to be looked at.
+    standing: BTreeSet<SessionId>,
+    standing_check: Option<Now>,
     /// When the pools of leased links are to be looked at.
     idle_check: Option<Now>,
     splitter: Splitter,
@@ -165,7 +174,6 @@ impl Hub {
     ) -> Self {
         Self {
             random: settings.seed | 1,
-            settings,
             commands,
             face,
             scan_book,
@@ -175,11 +183,14 @@ impl Hub {
             generations: 0,
             owners: Owners::new(),
             lanes: Lanes::default(),
+            scripts: Scripts::new(settings.limits.script_bytes_max),
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
             waits: BTreeSet::new(),
             splits_seen: BTreeSet::new(),
             spread: spread::Spread::default(),
+            standing: BTreeSet::new(),
+            standing_check: None,
             idle_check: None,
             splitter: Splitter::new(),
             keys: KeyList::default(),
@@ -191,6 +202,7 @@ impl Hub {
             pool: Pool::new(SPARE_BUFFERS_MAX, SPARE_BUFFER_BYTES_MAX),
             effects: Effects::default(),
             counters: Counters::default(),
+            settings,
         }
     }
 
@@ -212,6 +224,9 @@ impl Hub {
     pub fn on_client_gone(&mut self, now: Now, id: SessionId) {
         if self.session(id).is_none() {
             return;
+        }
+        if self.standing.remove(&id) && self.end_block(id).is_none() {
+            self.let_links_finish(id);
         }
         self.end_block(id);
         let mut session = self.sessions.remove(id.index as usize);
@@ -260,14 +275,15 @@ impl Hub {
         self.expire_waits(now);
         self.expire_idle(now);
         self.expire_watches(now);
+        self.expire_standing(now);
         self.end_pause_if_over(now);
     }
 
     /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
     pub fn deadline(&self) -> Option<Now> {
         let wait = self.waits.first().map(|(at, _)| *at);
-        let times = wait.into_iter().chain(self.idle_check);
-        times.chain(self.watches_end()).min()
+        let checks = [self.idle_check, self.standing_check, self.watches_end()];
+        wait.into_iter().chain(checks.into_iter().flatten()).min()
     }
 
     /// What the driver should do now.

@@ -24,6 +24,8 @@ pub(crate) struct Owners {
     /// One slot of each primary: how keyless requests find it, also after a failover.
     primaries: Vec<Slot>,
     replicas: Vec<NodeId>,
+    /// Nodes that have lost slots since somebody asked.
+    losers: Vec<NodeId>,
     served: RefCell<HashMap<NodeId, SlotSet>>,
     /// How often slots have changed hands.
     moves: u64,
@@ -71,6 +73,7 @@ impl Owners {
             by_endpoint: HashMap::new(),
             primaries: Vec::new(),
             replicas: Vec::new(),
+            losers: Vec::new(),
             served: RefCell::default(),
             moves: 0,
         }
@@ -87,7 +90,11 @@ impl Owners {
         for (index, owner) in self.slots.iter_mut().enumerate() {
             let slot = u16::try_from(index).ok().and_then(Slot::new);
             let node = slot.and_then(|s| topology.owner(s));
-            *owner = node.and_then(|n| ids.get(n).copied()).unwrap_or(NOBODY);
+            let node = node.and_then(|n| ids.get(n).copied()).unwrap_or(NOBODY);
+            if *owner != node && *owner != NOBODY && self.losers.last() != Some(owner) {
+                self.losers.push(*owner);
+            }
+            *owner = node;
         }
         self.published.copy_from_slice(&self.slots);
         let primaries: Vec<NodeId> = topology
@@ -119,7 +126,7 @@ impl Owners {
         if *owner == node {
             return false;
         }
-        *owner = node;
+        self.losers.push(std::mem::replace(owner, node));
         self.note_changed();
         true
     }
@@ -134,9 +141,15 @@ impl Owners {
             }
         }
         if changed {
+            self.losers.push(node);
             self.note_changed();
         }
         changed
+    }
+
+    /// The nodes that have lost slots since the last call.
+    pub(crate) fn take_losers(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.losers)
     }
 
     /// The node of an endpoint, new if it was never heard of.

@@ -18,6 +18,13 @@ pub(super) enum Body<'a> {
 }
 
 impl Body<'_> {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Borrowed(bytes) => bytes,
+            Body::Shared(bytes) => bytes,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Body::Borrowed(bytes) => bytes.len(),
@@ -39,6 +46,11 @@ impl Hub {
         if part.seq == 0 {
             self.placed += 1;
             part.seq = self.placed;
+            if !self.standing.is_empty()
+                && let Some(bytes) = self.on_tracked_part(&mut part, &body)
+            {
+                return self.place(now, part, Body::Borrowed(&bytes));
+            }
         }
         if !self.lanes.is_empty() && self.lanes.contains(part.target) {
             return self.hold(now, part, &body, None);
@@ -60,11 +72,13 @@ impl Hub {
     /// The link to a node that a part takes; Err: not before that moment.
     pub(super) fn link_for(&mut self, now: Now, node: NodeId, part: &Part) -> Result<LinkId, Now> {
         match (part.way, part.purpose) {
-            (Way::Own | Way::Pinned, Purpose::Answer(ticket)) => {
+            (Way::Own | Way::Pinned | Way::Tracked, Purpose::Answer(ticket)) => {
                 self.own_link(now, ticket.session, node, part.proto)
             }
             (Way::Watch, _) => self.watch_link(now, node),
-            (Way::Shared, _) | (Way::Own | Way::Pinned, _) => self.link_to(now, node, part.proto),
+            (Way::Shared, _) | (Way::Own | Way::Pinned | Way::Tracked, _) => {
+                self.link_to(now, node, part.proto)
+            }
         }
     }
 
@@ -73,6 +87,7 @@ impl Hub {
         part.asking = true;
         part.misplaced = false;
         part.troubled_since.get_or_insert(now);
+        let bytes = &self.without_word(&mut part, bytes);
         let asking = Part {
             purpose: Purpose::Swallow,
             replies: 1,
@@ -81,7 +96,7 @@ impl Hub {
         if let Some(link) = self.link_mut(link) {
             link.push_with(asking, |log| write::command(log, &[b"ASKING"]));
         }
-        if part.way == Way::Shared {
+        if part.is_pipelined() {
             part.misplaced = true;
             self.lanes.note_misplaced(part.target);
         }
@@ -125,11 +140,15 @@ impl Hub {
 
     /// Sends a part that has been somewhere before.
     pub(super) fn place_again(&mut self, now: Now, held: Held) {
-        let part = Part {
+        let mut part = Part {
             asking: false,
             misplaced: false,
             ..held.part
         };
+        if part.way == Way::Tracked && !self.is_awaited(part.purpose) {
+            // Its client is gone, and its links with it.
+            part.way = Way::Shared;
+        }
         let may_be_dropped = part.way != Way::Shared || matches!(part.purpose, Purpose::Try(..));
         if may_be_dropped && !self.is_awaited(part.purpose) {
             return self.drop_try(part.purpose);
@@ -167,16 +186,17 @@ impl Hub {
     /// Counts what is in flight at a node that does not serve it, and ends every pause; returns what had not left.
     pub(super) fn count_misplaced(&mut self) -> Vec<Orphan> {
         self.lanes.clear_misplaced();
+        self.note_slots_moved();
         let mut recalled = Vec::new();
         for (_, place) in &mut self.links {
             let node = place.link.node;
             // Its session waits for what is on a link of its own; the node says so if it cannot serve it any more.
             let is_misplaced = |part: &Part| match part.target {
-                Target::Slot(slot) => part.way == Way::Shared && self.owners.of(slot) != Some(node),
+                Target::Slot(slot) => part.is_pipelined() && self.owners.of(slot) != Some(node),
                 Target::Node(_) => false,
             };
             let queue = place.link.queue_mut();
-            recalled.extend(queue.recall(|part| !part.asking && is_misplaced(part)));
+            recalled.extend(queue.recall(|part| part.may_be_recalled() && is_misplaced(part)));
             for part in queue.parts_mut() {
                 part.misplaced = is_misplaced(part);
                 if part.misplaced {
@@ -194,7 +214,7 @@ impl Hub {
         match self.link_mut(from) {
             Some(link) => link
                 .queue_mut()
-                .recall(|part| part.target == target && !part.asking),
+                .recall(|part| part.target == target && part.may_be_recalled()),
             None => Vec::new(),
         }
     }

@@ -6,7 +6,7 @@ use super::Hub;
 use super::place::Body;
 use crate::clock::Now;
 use crate::command::lookup::Lookup;
-use crate::command::{Connection, Local, Merge, Route, Row, check};
+use crate::command::{Connection, Local, Merge, Route, Row, Script, check};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::Wait;
 use crate::reply::gather::slowlog_items_max;
@@ -14,7 +14,7 @@ use crate::reply::{errors, info};
 use crate::resp::inline;
 use crate::resp::request::{ProtocolError, Request, RequestScan, Scanned};
 use crate::resp::write;
-use crate::route::part::{Part, SessionId, Target, Ticket};
+use crate::route::part::{Part, SessionId, Target, Ticket, Way};
 use crate::route::plan::{Plan, plan};
 use crate::route::split::{Cut, Splitter};
 use crate::topology::Slot;
@@ -169,6 +169,9 @@ impl Hub {
             session.silent = !session.identity.take_reply_wish();
             session.identity.last_command = row.map(|row| row.name);
         }
+        if !self.standing.is_empty() {
+            self.note_standing_request(id, row);
+        }
     }
 
     pub(super) fn has_in_flight(&self, id: SessionId) -> bool {
@@ -243,10 +246,18 @@ impl Hub {
         if self.is_paused(now, row) {
             return Ran::NotYet(Wait::Pause);
         }
+        if !self.standing.is_empty() && self.is_kept_from_keys(id, row) {
+            self.note_request(id, Some(row));
+            self.refuse(id, errors::MONITORS);
+            return Ran::Taken;
+        }
         // Either may change the protocol, and with it the links: what is in flight comes first.
         if matches!(row.route, Route::Local(Local::Hello | Local::Reset)) && self.has_in_flight(id)
         {
             return Ran::NotYet(Wait::Answers);
+        }
+        if row.script != Script::None {
+            self.note_script(row.script, request);
         }
         let plan = plan(row, request, &mut self.keys);
         if let Plan::Connection(connection) = plan {
@@ -374,11 +385,16 @@ impl Hub {
         let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
             return;
         };
+        let way = if row.asks_beside() {
+            Way::Own
+        } else {
+            Way::Shared
+        };
         for (part, target) in (0u16..).zip(targets) {
             let ticket = Ticket { part, ..ticket };
             self.place(
                 now,
-                Part::new(ticket, target, row, proto),
+                Part::new(ticket, target, row, proto).by(way),
                 Body::Borrowed(request.bytes),
             );
         }
