@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! topology  a: 8192-16383   b+c: 0-8191      a publication: primaries, +replicas, slots. {a} is at a, {b} at b
+//! suspects b c                               from now on these nodes, and no others, do not answer probes
 //! limit NAME NUMBER | limit hold 2s          before the first topology
 //! greeting shown                             greetings of links are not answered by themselves any more
 //! torn 3                                     from now on everything arrives in pieces of 3 bytes; `torn off`
@@ -24,6 +25,7 @@
 //! a dials 2            how often slotcar has dialled a since last looked
 //! a/3< …               the RESP3 link of a
 //! a?< …                the link on which a says when keys change that somebody waits for
+//! a!< …                the RESP3 link of a that only subscribes
 //! a+2< …               the second link to a that is one session's own (a+2/3 in RESP3); a calls link n of all links n
 //!
 //! time 50ms            time passes, in ticks of 10 ms as in a worker

@@ -38,6 +38,8 @@ pub struct Row {
     pub shape: Option<Split>,
     /// What it has to do with the nodes' memory of scripts.
     pub script: Script,
+    /// What its answer counts, if that depends on who is subscribed.
+    pub counts: Option<Counts>,
     /// The one argument that is a key; 0: none, or not that simple.
     only_key: u16,
 }
@@ -64,6 +66,7 @@ impl Row {
             merge: Merge::AsIs,
             shape: None,
             script: Script::None,
+            counts: None,
             only_key,
         }
     }
@@ -261,6 +264,8 @@ pub enum Merge {
     KeyOrder,
     /// Maps (flat arrays in RESP2) from a name to an integer, summed name by name.
     MapSum,
+    /// Integers, or the number in `name number`: who got a message. Only the first part has to succeed.
+    Receivers,
     /// One server's INFO made of many.
     Info,
     /// The first answer that is not null; else null.
@@ -402,4 +407,14 @@ pub enum Refuse {
     /// `POST` and `Host:`: somebody's browser speaks HTTP to this port. Servers close the connection
     /// without an answer.
     CrossProtocol,
+}
+
+/// What an answer counts that a node cannot know: it sees one link of ours where there may be many sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Those who got a message.
+    Receivers(Subscription),
+    /// The subscribers of each name.
+    Subscribers(Subscription),
+    Patterns,
 }

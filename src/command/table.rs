@@ -12,8 +12,8 @@
 //! the most permissive one. `tests/command_table.rs` compares all of it with live servers.
 
 use super::{
-    Access, Begin, Client, Connection, Find, Flags, KeySpec, Local, Merge, Refuse, Route, Row,
-    Script, Split, Subscription,
+    Access, Begin, Client, Connection, Counts, Find, Flags, KeySpec, Local, Merge, Refuse, Route,
+    Row, Script, Split, Subscription,
 };
 use Merge::*;
 use Split::*;
@@ -372,16 +372,16 @@ static JSON: &[Row] = &[
 #[rustfmt::skip]
 static PUBSUB: &[Row] = &[
     row("psubscribe",           -2, &[],                  CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Pattern)),
-    row("publish",               3, &[],                  FAST | CHANNELS | ALWAYS),
+    row("publish",               3, &[],                  FAST | CHANNELS | ALWAYS).merge(Receivers).counting(Counts::Receivers(Subscription::Channel)),
     row("pubsub",               -2, &[],                  PARENT),
     row("pubsub|channels",      -2, &[],                  CHANNELS | ALWAYS).all_primaries(ConcatDistinct),
     row("pubsub|help",           2, &[],                  ALWAYS),
-    row("pubsub|numpat",         2, &[],                  CHANNELS | ALWAYS).all_primaries(Sum),
-    row("pubsub|numsub",        -2, &[],                  CHANNELS | ALWAYS).all_primaries(MapSum),
+    row("pubsub|numpat",         2, &[],                  CHANNELS | ALWAYS).all_primaries(Sum).counting(Counts::Patterns),
+    row("pubsub|numsub",        -2, &[],                  CHANNELS | ALWAYS).all_primaries(MapSum).counting(Counts::Subscribers(Subscription::Channel)),
     row("pubsub|shardchannels", -2, &[],                  CHANNELS | ALWAYS).all_primaries(ConcatDistinct),
-    row("pubsub|shardnumsub",   -2, &[],                  CHANNELS | ALWAYS).all_primaries(MapSum),
+    row("pubsub|shardnumsub",   -2, &[],                  CHANNELS | ALWAYS).all_primaries(MapSum).counting(Counts::Subscribers(Subscription::Shard)),
     row("punsubscribe",         -1, &[],                  CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Pattern)),
-    row("spublish",              3, &[channel(1)],        FAST | CHANNELS | ALWAYS),
+    row("spublish",              3, &[channel(1)],        FAST | CHANNELS | ALWAYS).counting(Counts::Receivers(Subscription::Shard)),
     row("ssubscribe",           -2, &[channel(1).to(-1)], CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Shard)),
     row("subscribe",            -2, &[],                  CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Channel)),
     row("sunsubscribe",         -1, &[channel(1).to(-1)], CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Shard)),
@@ -782,6 +782,13 @@ impl Row {
         Self { script, ..self }
     }
 
+    const fn counting(self, counts: Counts) -> Self {
+        Self {
+            counts: Some(counts),
+            ..self
+        }
+    }
+
     const fn refuse(self, why: Refuse) -> Self {
         self.to(Route::Refuse(why), AsIs, None)
     }
@@ -803,7 +810,8 @@ mod tests {
                 Route::AllNodes | Route::AllPrimaries | Route::Split
             );
             let waits = matches!(row.route, Route::Connection(Connection::Wait));
-            assert_eq!(row.merge != AsIs, several || waits, "{name}");
+            let asks_around = row.merge == Receivers;
+            assert_eq!(row.merge != AsIs, several || waits || asks_around, "{name}");
             assert!(!row.flags.contains(Flags::READ | Flags::WRITE), "{name}");
             let is_leased = matches!(row.route, Route::Connection(_));
             let has_keyword = matches!(

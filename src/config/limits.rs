@@ -64,6 +64,14 @@ limits! {
         "Requests of one link that wait for answers; from here on the sessions that fill it are not read from. 64 full sessions.";
     transaction_bytes_max: usize = 512 * MIB,
         "Requests of one session between MULTI and EXEC; further ones are refused, and so is EXEC. As much as one value may have.";
+    subscriber_output_bytes_max: usize = 32 * MIB,
+        "Replies and messages a subscriber has not taken; from here on it is closed. As servers do by default.";
+    subscriber_output_bytes_soft: usize = 8 * MIB,
+        "The same; a subscriber that has more than this to take for too long is closed. As servers do by default.";
+    subscriber_output_soft_timeout: Duration = Duration::from_secs(60),
+        "How long that is: time to catch up after a burst of messages. As servers do by default.";
+    ear_silent_timeout: Duration = Duration::from_secs(5),
+        "Silence of a subscription link after which its node is asked whether it is there, and after which it is given up.";
     blocked_input_bytes_max: usize = MIB,
         "Requests that a client has sent behind one that waits; from here on it is not read from until that one is answered.";
     idle_links_max: usize = 256,
@@ -182,6 +190,7 @@ mod tests {
     fn soft_bounds_come_before_hard_ones() {
         let limits = Limits::default();
         assert!(limits.session_output_bytes_soft < limits.session_output_bytes_max);
+        assert!(limits.subscriber_output_bytes_soft < limits.subscriber_output_bytes_max);
         assert!(limits.dial_backoff_min < limits.dial_backoff_max);
         assert!(limits.refused_pause_min < limits.refused_pause_max);
     }

@@ -7,5 +7,6 @@ pub mod local;
 pub mod replies;
 pub mod session;
 pub mod standing;
+pub mod subscriptions;
 pub mod tracking;
 pub mod transaction;

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::local::Identity;
 use super::replies::Replies;
 use super::standing::Standing;
+use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
 use crate::clock::Now;
 use crate::config::limits::Limits;
@@ -38,6 +39,8 @@ pub struct Session {
     pub blocked: Option<Box<Blocked>>,
     /// What nodes tell it by themselves.
     pub standing: Option<Box<Standing>>,
+    /// What it is subscribed to, if anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Links that only this session uses at the moment.
     pub own_links: Vec<LinkId>,
     /// The client sends nothing more; what it has sent is still run and answered.
@@ -123,6 +126,7 @@ impl Session {
             splits_transactions: false,
             blocked: None,
             standing: None,
+            subscriptions: None,
             own_links: Vec::new(),
             ended: false,
             closing: false,
@@ -158,11 +162,17 @@ impl Session {
         !self.ended && (waits_for_more || (!self.stalled && self.may_run(limits)))
     }
 
+    /// Whether it is in the servers' subscribed mode.
+    pub fn is_subscribed(&self) -> bool {
+        let mine = self.subscriptions.as_ref();
+        mine.is_some_and(|mine| mine.is_subscribed())
+    }
+
     /// The client sends nothing more. Returns whether the connection can end at once; as at a server, whoever hangs up
-    /// does not wait any more.
+    /// does not wait or listen any more.
     pub fn hang_up(&mut self) -> bool {
         self.ended = true;
-        self.is_finished() || self.blocked.is_some()
+        self.is_finished() || self.blocked.is_some() || self.subscriptions.is_some()
     }
 
     /// Everything that was owed has been written: the connection can end.

@@ -74,6 +74,13 @@ pub fn prefix_overlaps(prefix: &[u8], which: &str, other: &[u8]) -> Vec<u8> {
     text
 }
 
+/// In RESP2 a subscribed client cannot tell replies from messages. `command` as in [`wrong_arity`].
+pub fn only_while_subscribed(command: &str) -> String {
+    format!(
+        "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    )
+}
+
 /// Where a subcommand takes fewer arguments than its arity in the table allows.
 pub fn unknown_subcommand_or_arity(parent: &str, name: &[u8]) -> Vec<u8> {
     let after = format!("'. Try {} HELP.", parent.to_uppercase());
@@ -340,6 +347,7 @@ mod tests {
         ];
         let composed = [
             wrong_arity("client|kill"),
+            only_while_subscribed("client|list"),
             not_served_yet("multi"),
             refused("shutdown"),
             unknown_outcome("127.0.0.1:7000"),

@@ -161,6 +161,10 @@ impl Gather {
             | Merge::LatencyHistory
             | Merge::LatencyLatest => return self.keep(reply.bytes()),
             Merge::Sum => self.count_in(std::iter::once(reply), i64::saturating_add),
+            Merge::Receivers => {
+                let number = reply.items().nth(1).unwrap_or(reply);
+                self.count_in(std::iter::once(number), i64::saturating_add);
+            }
             Merge::Min => self.count_in(std::iter::once(reply), i64::min),
             // A logical AND of zeros and ones is their minimum.
             Merge::MinEach | Merge::AndEach => self.count_in(reply.items(), i64::min),
@@ -233,6 +237,11 @@ impl Gather {
             {
                 None
             }
+            // The message has been published or not; who else listens is worth no error.
+            Merge::Receivers => {
+                let published = self.parts.first().filter(|p| p.state == State::Failed);
+                published.and_then(|part| self.arena.get(part.frame.clone()))
+            }
             Merge::OneSucceeded => {
                 let telling = self.errors().find(|error| !error.starts_with(b"-NOTBUSY"));
                 telling.or_else(|| self.errors().next())
@@ -286,7 +295,7 @@ impl Gather {
             }
             Merge::RandomNonNull => self.first_that(out, |reply| !reply.is_null()),
             Merge::FunctionStats => self.first_that(out, stats::runs_a_script),
-            Merge::Sum | Merge::Min => {
+            Merge::Sum | Merge::Min | Merge::Receivers => {
                 write::integer(out, self.numbers.first().copied().unwrap_or(0));
                 true
             }
@@ -490,6 +499,9 @@ mod tests {
             &["+what\r\n", ":1\r\n"],
             "-ERR slotcar: a node's reply to a part of this request makes no sense\r\n",
         );
+        let numsub = "*2\r\n$1\r\nc\r\n:2\r\n";
+        check(Merge::Receivers, &[":3\r\n", numsub, err], ":5\r\n");
+        check(Merge::Receivers, &[err, numsub], err);
         check(Merge::Min, &[":3\r\n", ":1\r\n", ":2\r\n"], ":1\r\n");
         check(
             Merge::MinEach,

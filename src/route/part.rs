@@ -16,6 +16,10 @@ pub struct SessionId {
     pub generation: u32,
 }
 
+/// A name that sessions of a worker are subscribed to. Numbers are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub u32);
+
 /// Who gets an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -69,6 +73,8 @@ pub enum Purpose {
     Look(KeyId, u64),
     /// Something that was taken for a client who left goes back.
     PutBack,
+    /// A node is asked for a topic.
+    Listen(TopicId),
     /// Nobody waits for it: `ASKING` before a redirected part.
     Swallow,
 }
@@ -94,6 +100,8 @@ pub struct Part {
     pub refusals: u8,
     /// How often a node was told its script.
     pub heals: u8,
+    /// Nothing is as good an answer as a late one: it is never held.
+    pub brief: bool,
     /// Sent with `ASKING` to a node that imports the slot.
     pub asking: bool,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
@@ -119,6 +127,7 @@ impl Part {
             redirects: 0,
             refusals: 0,
             heals: 0,
+            brief: false,
             asking: false,
             misplaced: false,
         }

@@ -20,6 +20,8 @@ pub enum Use {
     Leased(Option<SessionId>),
     /// Looks at keys that somebody waits for; the node says when they change.
     Watch,
+    /// Subscriptions, on behalf of all sessions.
+    Ear,
 }
 
 /// What a link is for.
@@ -156,7 +158,7 @@ impl Link {
     /// The session that has leased it.
     pub fn owner(&self) -> Option<SessionId> {
         match self.used {
-            Use::Shared | Use::Watch => None,
+            Use::Shared | Use::Watch | Use::Ear => None,
             Use::Leased(owner) => owner,
         }
     }

@@ -1,4 +1,4 @@
-//! One link to a node: its queue, its handshake, when it may be dialled again. Pure.
+//! One link to a node: its queue, its handshake, when it may be dialled again; and what nodes are subscribed to. Pure.
 //!
 //! A link's queue order is the order of bytes on its socket; answers are matched first in, first out.
 //! Knows nothing of sessions beyond the ticket that a part carries, and nothing of topology.
@@ -6,4 +6,6 @@
 pub mod backoff;
 pub mod handshake;
 pub mod link;
+pub mod overlap;
 pub mod queue;
+pub mod topics;

@@ -319,6 +319,7 @@ mod tests {
     fn whatever_is_written_answered_and_recalled_the_bytes_stay_with_their_parts() {
         let row = CommandTable::new().row("get").unwrap();
         let part = |seq| Part {
+            brief: false,
             purpose: Purpose::Swallow,
             target: Target::Slot(Slot::FIRST),
             row,

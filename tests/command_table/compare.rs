@@ -378,6 +378,7 @@ fn policies(row: &Row) -> [&'static str; 2] {
         | Merge::Concat
         | Merge::ConcatDistinct
         | Merge::KeyOrder
+        | Merge::Receivers
         | Merge::SlowlogGet => "",
         Merge::MapSum
         | Merge::Info

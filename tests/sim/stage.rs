@@ -99,6 +99,10 @@ impl Stage {
             "topology" => self.publish(rest)?,
             "limit" => return self.set_limit(rest),
             "greeting" => self.greeting_shown = rest == "shown",
+            "suspects" => {
+                let (suspects, now) = (rest.split_whitespace().map(endpoint).collect(), self.now);
+                self.hub().on_suspects(now, &suspects);
+            }
             "torn" => self.torn = rest.parse().ok(),
             "time" => self.pass(duration(rest)?),
             "hints" => return expect(&with_slots(rest), &std::mem::take(&mut self.hints)),
@@ -248,6 +252,10 @@ impl Stage {
             self.hold_max = duration(value)?;
             return Ok(());
         }
+        if name == "subscriber_output_soft_timeout" {
+            self.limits.subscriber_output_soft_timeout = duration(value)?;
+            return Ok(());
+        }
         let number: usize = value.parse().map_err(|_| "not a number")?;
         let limits = &mut self.limits;
         *match name {
@@ -259,6 +267,8 @@ impl Stage {
             "hold_requests_max" => &mut limits.hold_requests_max,
             "script_bytes_max" => &mut limits.script_bytes_max,
             "hold_bytes_max" => &mut limits.hold_bytes_max,
+            "subscriber_output_bytes_soft" => &mut limits.subscriber_output_bytes_soft,
+            "subscriber_output_bytes_max" => &mut limits.subscriber_output_bytes_max,
             _ => return Err("no such limit".into()),
         } = number;
         Ok(())
@@ -430,6 +440,7 @@ impl Stage {
         if link.state == LinkState::Greeting {
             self.greet(index);
         }
+        self.name_ear(index);
     }
 
     /// Answers the greeting of a link, which is all that is written before it is answered.
@@ -482,6 +493,17 @@ impl Stage {
             .filter(|link| link.name.starts_with(&own))
             .count();
         self.links[index].name = format!("{own}{}{proto}", before + 1);
+    }
+
+    /// The link on which a node is subscribed to: `a!`.
+    fn name_ear(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        if let Some(node) = link.name.strip_suffix("/3")
+            && let Some((words, _)) = cut_request(&link.socket.taken)
+            && words[0].ends_with(b"SUBSCRIBE")
+        {
+            link.name = format!("{node}!");
+        }
     }
 
     fn pump_client(&mut self, name: &str) {

@@ -22,6 +22,8 @@ const SPARE_GATHERS_MAX: usize = 256;
 impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
+        let recounted = self.recount(id, frame);
+        let frame = recounted.as_deref().unwrap_or(frame);
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
@@ -65,6 +67,7 @@ impl Hub {
         }
         match (part.purpose, refused) {
             (Purpose::Swallow, _) => {}
+            (Purpose::Listen(topic), _) => self.on_topic_declined(now, id, topic, &part, frame),
             (Purpose::Answer(ticket), Some(Refusal::NoScript)) => {
                 if !self.heal(now, id, &Orphan { part, bytes, sent }) {
                     self.deliver(now, ticket, frame);
@@ -130,9 +133,10 @@ impl Hub {
         self.counters.errors += 1;
         match part.purpose {
             Purpose::Answer(ticket) => self.deliver_error(now, ticket, &frame),
-            told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack | Purpose::Swallow) => {
+            told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack) => {
                 self.on_told(now, None, told, &frame);
             }
+            Purpose::Swallow | Purpose::Listen(_) => {}
         }
     }
 

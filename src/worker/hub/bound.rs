@@ -39,7 +39,8 @@ impl Hub {
                 self.answer_here(id, crate::resp::write::ok);
                 return Ran::Taken;
             }
-            Connection::Subscribe(_) | Connection::Unsubscribe(_) => {}
+            Connection::Subscribe(kind) => return self.subscribe(now, id, kind, row, request),
+            Connection::Unsubscribe(kind) => return self.unsubscribe(now, id, kind, row, request),
             Connection::Monitor => return self.monitor(now, id, row),
             Connection::Tracking => return self.track(now, id, row, request),
             Connection::HashImport => {}
@@ -53,6 +54,7 @@ impl Hub {
     pub(super) fn on_push(&mut self, now: Now, id: LinkId, frame: &[u8]) {
         match self.link(id).map(|link| (link.used, link.role)) {
             Some((Use::Watch, _)) => self.on_watch_push(now, id, frame),
+            Some((Use::Ear, _)) => self.on_ear_push(now, id, frame),
             Some((Use::Leased(Some(owner)), Role::Tracks | Role::Invalidations)) => {
                 self.on_invalidation(owner, frame);
             }

@@ -39,6 +39,12 @@ pub struct Counters {
     pub scripts_healed: u64,
     /// Clients that were told to forget all that they had cached: a node may have had more to say.
     pub cache_flushes: u64,
+    /// Names that sessions subscribed to, and names that nodes were asked for once more.
+    pub subscriptions: u64,
+    pub resubscriptions: u64,
+    /// Messages, counted once for each session that got them.
+    pub messages: u64,
+    pub slow_subscribers_cut: u64,
 }
 
 impl Counters {
@@ -65,6 +71,10 @@ impl Counters {
             ("put_back", self.put_back),
             ("scripts_healed", self.scripts_healed),
             ("cache_flushes", self.cache_flushes),
+            ("subscriptions", self.subscriptions),
+            ("resubscriptions", self.resubscriptions),
+            ("messages", self.messages),
+            ("slow_subscribers_cut", self.slow_subscribers_cut),
         ]
     }
 }

@@ -78,8 +78,10 @@ impl Hub {
 
     /// The link of a part, to node `at`, is gone.
     pub(super) fn on_orphan(&mut self, now: Now, at: NodeId, orphan: Orphan) {
-        if orphan.part.purpose == Purpose::Swallow {
-            return;
+        match orphan.part.purpose {
+            Purpose::Answer(_) | Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack => {}
+            // Topics are looked after when their link ends.
+            Purpose::Swallow | Purpose::Listen(_) => return,
         }
         let Orphan {
             mut part,
@@ -164,7 +166,11 @@ impl Hub {
     /// node that does not serve it any more.
     ///
     /// What waits for the slot is not released here: the refused part has to be in its place first.
-    fn take_in(&mut self, from: LinkId, refusal: &Refusal<'_>) -> (Option<NodeId>, Vec<Orphan>) {
+    pub(super) fn take_in(
+        &mut self,
+        from: LinkId,
+        refusal: &Refusal<'_>,
+    ) -> (Option<NodeId>, Vec<Orphan>) {
         let at = self.link_mut(from).map(|link| link.node);
         let Some(at) = at.and_then(|id| self.owners.node(id)) else {
             return (None, Vec::new());

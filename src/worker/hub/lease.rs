@@ -146,9 +146,11 @@ impl Hub {
     /// Whether the request that a part is of still waits for its answer.
     pub(super) fn is_awaited(&self, purpose: Purpose) -> bool {
         match purpose {
-            Purpose::Swallow | Purpose::PutBack | Purpose::Look(..) | Purpose::Try(..) => {
-                self.is_told_to_somebody(purpose)
-            }
+            Purpose::Swallow
+            | Purpose::PutBack
+            | Purpose::Look(..)
+            | Purpose::Try(..)
+            | Purpose::Listen(_) => self.is_told_to_somebody(purpose),
             Purpose::Answer(ticket) => self
                 .session(ticket.session)
                 .is_some_and(|session| session.replies.is_open(ticket.seat)),

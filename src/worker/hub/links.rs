@@ -96,6 +96,7 @@ impl Hub {
         }
         self.release_held(now);
         self.tend_watches(now);
+        self.tend_topics(now);
     }
 
     /// Bytes have come from a node.
@@ -320,6 +321,7 @@ impl Hub {
         self.give_back(now, id);
         self.release_held(now);
         self.tend_watches(now);
+        self.tend_topics(now);
     }
 
     /// Lets the sessions go on that filled a link, once it has half as much to do as stopped them, in bytes and in parts.
@@ -344,12 +346,14 @@ impl Hub {
     fn note_link_down(&mut self, now: Now, id: LinkId, link: &Link, why: &LinkDown, worked: bool) {
         let random = (self.random() >> 32) as u32;
         let limits = self.settings.backoff;
-        if let Use::Leased(owner) = link.used {
-            self.forget_lease(id, link, owner);
-            self.on_standing_link_down(now, link, owner, why);
-        }
-        if link.used == Use::Watch {
-            self.forget_watch(id, link.node);
+        match link.used {
+            Use::Shared => {}
+            Use::Leased(owner) => {
+                self.forget_lease(id, link, owner);
+                self.on_standing_link_down(now, link, owner, why);
+            }
+            Use::Watch => self.forget_watch(id, link.node),
+            Use::Ear => self.on_ear_lost(link.node),
         }
         let Some(node) = self.owners.node_mut(link.node) else {
             return;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::Hub;
 use crate::clock::Now;
-use crate::command::{Flags, Local, Row};
+use crate::command::{Flags, Local, Row, Subscription};
 use crate::downstream::local::{After, Extra, Filter, answer, client_line, killed, listed};
 use crate::downstream::session::{Session, Wait};
 use crate::downstream::standing::Standing;
+use crate::downstream::subscriptions::write_pong;
 use crate::downstream::tracking::Tracking;
 use crate::reply::info;
 use crate::resp::Proto;
@@ -29,6 +30,9 @@ impl Hub {
         local: Local,
         request: Request<'_>,
     ) {
+        if local == Local::Ping && self.listens_in_resp2(id) {
+            return self.answer_here(id, |buf| write_pong(request, buf));
+        }
         let proto = |hub: &Self| hub.session(id).map(|s| s.identity.proto);
         let before = proto(self);
         let mut reply = std::mem::take(&mut self.part_bytes);
@@ -97,6 +101,7 @@ impl Hub {
         self.end_transaction(id);
         self.unwatch(now, id);
         self.end_standing(now, id);
+        self.reset_subscriptions(now, id);
     }
 
     /// Whether `CLIENT PAUSE` makes a request of this kind wait.
@@ -152,7 +157,7 @@ impl Hub {
             .sessions
             .iter()
             .map(|(_, s)| s)
-            .filter(|s| filter.matches(&s.identity, false, now))
+            .filter(|s| filter.matches(&s.identity, s.is_subscribed(), now))
             .collect();
         matching.sort_unstable_by_key(|s| s.identity.id);
         let mut lines = Vec::new();
@@ -172,7 +177,7 @@ impl Hub {
         let matching = self
             .sessions
             .iter()
-            .filter(|(_, s)| filter.matches(&s.identity, false, now));
+            .filter(|(_, s)| filter.matches(&s.identity, s.is_subscribed(), now));
         let ids: Vec<SessionId> = matching.map(|(index, s)| s.id(index)).collect();
         for &id in &ids {
             if let Some(session) = self.session_mut(id) {
@@ -194,7 +199,16 @@ fn may_write(row: &Row) -> bool {
 fn extra(session: &Session) -> Extra {
     let standing = session.standing.as_deref();
     let tracking = standing.and_then(|standing| standing.tracking.as_ref());
+    let subscribed = |kind| {
+        let mine = session.subscriptions.as_ref();
+        mine.map_or(0, |mine| {
+            u32::try_from(mine.of(kind).len()).unwrap_or(u32::MAX)
+        })
+    };
     Extra {
+        channels: subscribed(Subscription::Channel),
+        patterns: subscribed(Subscription::Pattern),
+        shard_channels: subscribed(Subscription::Shard),
         queued: session
             .transaction
             .as_ref()
@@ -210,6 +224,5 @@ fn extra(session: &Session) -> Extra {
         input_bytes: session.input.len(),
         replies: session.replies.len(),
         reply_bytes: session.out.len() + session.replies.held_bytes(),
-        ..Extra::default()
     }
 }

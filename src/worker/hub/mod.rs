@@ -18,6 +18,7 @@ mod local;
 mod monitor;
 mod owners;
 mod place;
+mod pubsub;
 mod request;
 mod scan;
 mod scripts;
@@ -105,6 +106,7 @@ pub struct Hub {
     standing_check: Option<Now>,
     /// When the pools of leased links are to be looked at.
     idle_check: Option<Now>,
+    pubsub: pubsub::PubSub,
     splitter: Splitter,
     keys: KeyList,
     part_bytes: Vec<u8>,
@@ -192,6 +194,7 @@ impl Hub {
             standing: BTreeSet::new(),
             standing_check: None,
             idle_check: None,
+            pubsub: pubsub::PubSub::default(),
             splitter: Splitter::new(),
             keys: KeyList::default(),
             part_bytes: Vec::new(),
@@ -231,6 +234,7 @@ impl Hub {
         self.end_block(id);
         let mut session = self.sessions.remove(id.index as usize);
         self.free_gathers(&session);
+        self.end_subscriptions(now, id, session.subscriptions.take());
         self.end_own_links(now, &mut session);
         self.tend_watches(now);
     }
@@ -250,7 +254,9 @@ impl Hub {
 
     /// These nodes do not answer the control plane's probes: nothing new is sent to them until they do.
     pub fn on_suspects(&mut self, now: Now, suspects: &BTreeSet<Endpoint>) {
-        if self.owners.note_suspects(suspects) {
+        let recovered = self.owners.note_suspects(suspects);
+        self.skip_brief(now);
+        if recovered {
             self.lanes.end_pauses();
             self.release_held(now);
         }
@@ -276,13 +282,21 @@ impl Hub {
         self.expire_idle(now);
         self.expire_watches(now);
         self.expire_standing(now);
+        self.expire_subscribing(now);
+        self.look_after_ears(now);
+        self.tend_topics(now);
         self.end_pause_if_over(now);
     }
 
     /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
     pub fn deadline(&self) -> Option<Now> {
         let wait = self.waits.first().map(|(at, _)| *at);
-        let checks = [self.idle_check, self.standing_check, self.watches_end()];
+        let checks = [
+            self.idle_check,
+            self.standing_check,
+            self.watches_end(),
+            self.pubsub.deadline(),
+        ];
         wait.into_iter().chain(checks.into_iter().flatten()).min()
     }
 

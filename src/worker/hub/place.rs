@@ -26,10 +26,7 @@ impl Body<'_> {
     }
 
     fn len(&self) -> usize {
-        match self {
-            Body::Borrowed(bytes) => bytes.len(),
-            Body::Shared(bytes) => bytes.len(),
-        }
+        self.bytes().len()
     }
 
     fn to_bytes(&self) -> Bytes {
@@ -58,6 +55,10 @@ impl Hub {
         let Some(node) = self.owners.of_target(part.target) else {
             return self.hold_or_refuse(now, part, &body);
         };
+        if part.row.counts.is_some() && self.would_be_missed(node, &part, body.bytes()) {
+            let retry_at = now + self.settings.retry.pause_min;
+            return self.hold(now, part, &body, Some(retry_at));
+        }
         match self.link_for(now, node, &part) {
             Ok(link) => {
                 if waits(&part) {
@@ -111,6 +112,9 @@ impl Hub {
         body: &Body<'_>,
         retry_at: Option<Now>,
     ) {
+        if part.brief {
+            return self.answer_nothing(now, &part);
+        }
         let limits = &self.settings.limits;
         let full = self.lanes.held_parts() >= limits.hold_requests_max
             || self.lanes.held_bytes() + body.len() > limits.hold_bytes_max;
@@ -181,6 +185,7 @@ impl Hub {
         self.place_recalled(now, recalled);
         self.release_held(now);
         self.tend_watches(now);
+        self.tend_topics(now);
     }
 
     /// Counts what is in flight at a node that does not serve it, and ends every pause; returns what had not left.
@@ -205,6 +210,7 @@ impl Hub {
             }
         }
         self.lanes.end_pauses();
+        self.pubsub.is_stale = true;
         recalled.sort_unstable_by_key(|orphan| orphan.part.seq);
         recalled
     }

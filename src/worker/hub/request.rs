@@ -240,6 +240,11 @@ impl Hub {
                 return Ran::Taken;
             }
         };
+        if self.may_only_listen(id, row) {
+            self.note_request(id, Some(row));
+            self.refuse(id, errors::only_while_subscribed(row.name));
+            return Ran::Taken;
+        }
         if self.session(id).is_some_and(|s| s.transaction.is_some()) {
             return self.run_in_transaction(now, id, row, request);
         }
@@ -267,6 +272,9 @@ impl Hub {
         match plan {
             Plan::Slot(slot) => self.send_whole(now, id, row, slot, request),
             Plan::Split => self.send_split(now, id, row, request),
+            Plan::AnyPrimary if row.merge == Merge::Receivers => {
+                self.publish(now, id, row, request);
+            }
             Plan::AnyPrimary => self.send_to_any(now, id, row, request),
             Plan::AllPrimaries
                 if row.merge == Merge::Info && info::is_about_slotcar(sections(request)) =>

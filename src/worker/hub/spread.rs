@@ -152,7 +152,7 @@ impl Hub {
     /// An answer has come that no seat waits for: from a node at a link, or from here.
     pub(super) fn on_told(&mut self, now: Now, at: Option<LinkId>, purpose: Purpose, frame: &[u8]) {
         match purpose {
-            Purpose::Answer(_) | Purpose::Swallow => {}
+            Purpose::Answer(_) | Purpose::Swallow | Purpose::Listen(_) => {}
             Purpose::Look(key, number) => self.on_look(now, at, key, number, frame),
             Purpose::Try(waiter, part) => self.on_try(now, waiter, part, frame),
             Purpose::PutBack if Reply::new(frame).is_error() => {
@@ -271,7 +271,7 @@ impl Hub {
         match purpose {
             Purpose::Look(key, _) => self.spread.waits.is_awaited(key),
             Purpose::Try(waiter, _) => self.spread.requests.contains_key(&waiter),
-            Purpose::PutBack | Purpose::Swallow | Purpose::Answer(_) => true,
+            Purpose::PutBack | Purpose::Swallow | Purpose::Answer(_) | Purpose::Listen(_) => true,
         }
     }
 
