@@ -317,6 +317,8 @@ pub enum Script {
     Sha(u16),
     /// All are forgotten.
     Flush,
+    /// The arguments name some: are they known?
+    Asks,
 }
 
 /// What slotcar answers by itself.

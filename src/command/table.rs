@@ -419,7 +419,7 @@ static SCRIPTING: &[Row] = &[
     row("function|stats",    2, &[],                NOSCRIPT).all_primaries(FunctionStats),
     row("script",           -2, &[],                PARENT),
     row("script|debug",     -3, &[],                NOSCRIPT).refuse(Refuse::ScriptDebug),
-    row("script|exists",    -3, &[],                NOSCRIPT).all_primaries(AndEach),
+    row("script|exists",    -3, &[],                NOSCRIPT).all_primaries(AndEach).script(Script::Asks),
     row("script|flush",     -2, &[],                NOSCRIPT).all_nodes(AllSucceeded).script(Script::Flush),
     row("script|help",       2, &[],                ALWAYS),
     row("script|kill",       2, &[],                NOSCRIPT).all_primaries(OneSucceeded),

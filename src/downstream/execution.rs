@@ -24,13 +24,6 @@ pub struct Execution {
     pub later: Vec<(Part, Bytes)>,
 }
 
-/// What is said to a request: written by a node, or to be found out here.
-pub enum Said<'a> {
-    Frame(&'a [u8]),
-    /// The reply to the request of this source: [`Source::Here`].
-    Here(&'a Source),
-}
-
 impl Execution {
     /// `bare[i]`: block i is a single request.
     pub fn new(sources: Vec<Source>, bare: Vec<bool>) -> Self {
@@ -75,7 +68,8 @@ impl Execution {
         self.len() == 0
     }
 
-    /// Writes the reply to EXEC: one item for each request, in their order. `here` writes those that are answered here.
+    /// Writes the reply to EXEC: one item for each request, in their order. `here` writes those that are answered here, and
+    /// makes right what a node has counted.
     ///
     /// A block that failed as a whole is an error in the place of each of its requests.
     pub fn finish(
@@ -83,7 +77,7 @@ impl Execution {
         proto: Proto,
         face: &ServerFace<'_>,
         out: &mut Vec<u8>,
-        mut here: impl FnMut(&Source, &mut Vec<u8>),
+        mut here: impl FnMut(&Source, Option<i64>, &mut Vec<u8>),
     ) {
         let mut blocks: Vec<Replies<'_>> = (self.replies.iter().zip(&self.bare))
             .map(|(reply, &bare)| Replies::new(reply, bare))
@@ -92,7 +86,15 @@ impl Execution {
         for source in &self.sources {
             match source {
                 Source::Ok => write::ok(out),
-                Source::Here { .. } => here(source, out),
+                Source::Here { .. } => here(source, None, out),
+                Source::Receivers { block, .. } => {
+                    let frame = blocks.get_mut(*block).and_then(Replies::next);
+                    let frame = frame.unwrap_or(NO_REPLY);
+                    match Reply::new(frame).integer() {
+                        Some(count) => here(source, Some(count), out),
+                        None => out.extend_from_slice(frame),
+                    }
+                }
                 Source::Block(block) => match blocks.get_mut(*block).and_then(Replies::next) {
                     Some(frame) => out.extend_from_slice(frame),
                     None => write::error(out, errors::UNEXPECTED_REPLY),

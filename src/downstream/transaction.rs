@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::command::{Flags, Local, Merge, Row};
+use crate::command::{Counts, Flags, Local, Merge, Row, Script, Subscription};
+use crate::resp::reply::Reply;
 use crate::resp::write;
 use crate::topology::Slot;
 
@@ -53,6 +54,8 @@ pub struct Block {
     pub requests: u32,
     /// The row of one of its requests, if all of them only read: it may be executed twice.
     pub reads_only: Option<&'static Row>,
+    /// Names of scripts that its requests run: the node has to know them beforehand.
+    pub scripts: Vec<Box<[u8]>>,
     /// The row of its only request, if that does not wait.
     pub alone: Option<&'static Row>,
 }
@@ -68,6 +71,13 @@ pub enum Source {
         request: Vec<u8>,
     },
     Ok,
+    /// The next item of this block's reply, a count of receivers at the node of this slot; only we know ours.
+    Receivers {
+        block: usize,
+        slot: Slot,
+        kind: Subscription,
+        channel: Box<[u8]>,
+    },
     /// The next items of these blocks' replies.
     Merged {
         merge: Merge,
@@ -180,8 +190,8 @@ struct Dealer {
 impl Dealer {
     fn deal(&mut self, row: &'static Row, place: Place, request: &[u8], home: Slot) {
         let source = match place {
-            Place::Anywhere => Source::Block(self.put(home, row, request)),
-            Place::At(slot) => Source::Block(self.put(slot, row, request)),
+            Place::Anywhere => self.whole(home, row, request),
+            Place::At(slot) => self.whole(slot, row, request),
             Place::Nowhere => Source::Ok,
             Place::Here(local) => Source::Here {
                 local,
@@ -214,6 +224,31 @@ impl Dealer {
         self.dealt.sources.push(source);
     }
 
+    fn whole(&mut self, slot: Slot, row: &'static Row, request: &[u8]) -> Source {
+        let block = self.put(slot, row, request);
+        let argument = |at| {
+            Reply::new(request)
+                .items()
+                .nth(at)
+                .and_then(|arg| arg.text())
+        };
+        if let Script::Sha(at) = row.script
+            && let (Some(sha), Some(block)) =
+                (argument(usize::from(at)), self.dealt.blocks.get_mut(block))
+        {
+            block.scripts.push(sha.into());
+        }
+        match (row.counts, argument(1)) {
+            (Some(Counts::Receivers(kind)), Some(channel)) => Source::Receivers {
+                block,
+                slot,
+                kind,
+                channel: channel.into(),
+            },
+            (Some(_) | None, _) => Source::Block(block),
+        }
+    }
+
     fn put(&mut self, slot: Slot, row: &'static Row, request: &[u8]) -> usize {
         let index = self.block(slot);
         if let Some(block) = self.dealt.blocks.get_mut(index) {
@@ -239,6 +274,7 @@ impl Dealer {
                 requests: 0,
                 reads_only: None,
                 alone: None,
+                scripts: Vec::new(),
             });
             blocks.len() - 1
         })

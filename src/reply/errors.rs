@@ -74,6 +74,11 @@ pub fn prefix_overlaps(prefix: &[u8], which: &str, other: &[u8]) -> Vec<u8> {
     text
 }
 
+/// Valkey from version 8 on: there is nothing to unsubscribe from. `command` as in [`wrong_arity`].
+pub fn not_subscribed(command: &str) -> String {
+    format!("NOSUB '{command}' command executed not in subscribed mode")
+}
+
 /// In RESP2 a subscribed client cannot tell replies from messages. `command` as in [`wrong_arity`].
 pub fn only_while_subscribed(command: &str) -> String {
     format!(
@@ -357,6 +362,7 @@ mod tests {
             too_many_redirections(1, 5),
             output_limit(1024),
             spans_nodes("flushall"),
+            not_subscribed("unsubscribe"),
             cross_slot_transaction(evil, 1, &long, 2),
             transaction_too_large(1),
             transaction_too_wide(99_999),

@@ -347,7 +347,11 @@ impl Hub {
         let random = (self.random() >> 32) as u32;
         let limits = self.settings.backoff;
         match link.used {
-            Use::Shared => {}
+            Use::Shared => {
+                if let Some(node) = self.owners.node_mut(link.node) {
+                    node.scripts.clear();
+                }
+            }
             Use::Leased(owner) => {
                 self.forget_lease(id, link, owner);
                 self.on_standing_link_down(now, link, owner, why);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Hub;
 use crate::clock::Now;
-use crate::command::{Flags, Local, Row, Subscription};
+use crate::command::{Connection, Counts, Flags, Local, Route, Row, Subscription};
 use crate::downstream::local::{After, Extra, Filter, answer, client_line, killed, listed};
 use crate::downstream::session::{Session, Wait};
 use crate::downstream::standing::Standing;
@@ -63,7 +63,10 @@ impl Hub {
             After::Reply => {}
             After::Switch(_) => self.lose_watch(now, id),
             After::ReplyAnyway => session.silent = false,
-            After::Reset => self.reset(now, id),
+            After::Reset => {
+                session.silent = false;
+                self.reset(now, id);
+            }
             After::Tracking(question) => self.answer_about_tracking(id, question, reply),
             After::NoReply => return false,
             After::Close => {
@@ -191,9 +194,10 @@ impl Hub {
 }
 
 fn may_write(row: &Row) -> bool {
-    row.flags.contains(Flags::WRITE)
-        || row.flags.contains(Flags::PUBSUB)
-        || !row.flags.intersects(Flags::READ | Flags::FAST)
+    let sends = matches!(row.counts, Some(Counts::Receivers(_)));
+    let runs = row.route == Route::Slot && !row.flags.contains(Flags::READ);
+    let executes = row.route == Route::Connection(Connection::Exec);
+    row.flags.contains(Flags::WRITE) || sends || runs || executes
 }
 
 fn extra(session: &Session) -> Extra {

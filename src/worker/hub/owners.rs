@@ -1,7 +1,7 @@
 //! Who serves which slot, as one worker sees it: the published topology, patched by redirections at once.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::lease::Idle;
 use crate::resp::Proto;
@@ -36,6 +36,8 @@ pub(crate) struct Owners {
 pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) backoff: Backoff,
+    /// Scripts that it was told, by name.
+    pub(crate) scripts: HashSet<Box<[u8]>>,
     links: [Option<LinkId>; 2],
     /// Leased links that nobody uses at the moment, the last used one last.
     idle: [Vec<Idle>; 2],
@@ -165,6 +167,7 @@ impl Owners {
         self.nodes.push(Node {
             endpoint: endpoint.clone(),
             backoff: Backoff::default(),
+            scripts: HashSet::new(),
             links: [None; 2],
             idle: [const { Vec::new() }; 2],
             known: true,
@@ -236,6 +239,10 @@ impl Owners {
             node.suspect = suspect;
         }
         recovered
+    }
+
+    pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nodes.iter_mut()
     }
 
     pub(crate) fn idle_pools(&mut self) -> impl Iterator<Item = &mut Vec<Idle>> {

@@ -229,7 +229,12 @@ impl Hub {
         let row = match lookup {
             Lookup::Row(row) if row.takes(request.len()) => row,
             Lookup::Row(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => {
-                self.note_request(id, None);
+                // A server remembers what it refused for its arguments.
+                let known = match lookup {
+                    Lookup::Row(row) => Some(row),
+                    Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => None,
+                };
+                self.note_request(id, known);
                 self.refuse_transaction(id);
                 if matches!(lookup, Lookup::Row(row) if row.route == Route::Connection(Connection::Exec))
                 {
@@ -263,6 +268,14 @@ impl Hub {
         }
         if row.script != Script::None {
             self.note_script(row.script, request);
+            if row.script == Script::Asks && self.knows_scripts(request) {
+                self.note_request(id, Some(row));
+                self.answer_here(id, |buf| {
+                    write::array(buf, request.len() - 2);
+                    (2..request.len()).for_each(|_| write::integer(buf, 1));
+                });
+                return Ran::Taken;
+            }
         }
         let plan = plan(row, request, &mut self.keys);
         if let Plan::Connection(connection) = plan {

@@ -7,6 +7,7 @@ use super::place::Body;
 use crate::clock::Now;
 use crate::command::Script;
 use crate::downstream::tracking::Tracking;
+use crate::downstream::transaction::Block;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
@@ -21,9 +22,37 @@ impl Hub {
     pub(super) fn note_script(&mut self, script: Script, request: Request<'_>) {
         match script {
             Script::Body(at) => self.scripts.learn(request.arg(usize::from(at))),
-            Script::Flush => self.scripts.forget_all(),
-            Script::Sha(_) | Script::None => {}
+            Script::Flush => {
+                self.scripts.forget_all();
+                self.owners
+                    .nodes_mut()
+                    .for_each(|node| node.scripts.clear());
+            }
+            Script::Sha(_) | Script::Asks | Script::None => {}
         }
+    }
+
+    /// Whether all the scripts that a request asks for have passed by: then they will be there when they are run.
+    pub(super) fn knows_scripts(&mut self, request: Request<'_>) -> bool {
+        (2..request.len()).all(|at| self.scripts.body(request.arg(at)).is_some())
+    }
+
+    /// Writes what the node of a block may not know of the scripts that its requests run. Inside the block it would be too
+    /// late: what was executed before them would stay. Returns the number of requests.
+    pub(super) fn write_scripts(&mut self, block: &Block, out: &mut Vec<u8>) -> u32 {
+        let mut written = 0;
+        for sha in &block.scripts {
+            let Some(body) = self.scripts.body(sha) else {
+                continue;
+            };
+            let owner = self.owners.of(block.slot);
+            let node = owner.and_then(|node| self.owners.node_mut(node));
+            if node.is_some_and(|node| node.scripts.insert(sha.to_ascii_lowercase().into())) {
+                write::command(out, &[b"SCRIPT", &b"LOAD"[..], &body]);
+                written += 1;
+            }
+        }
+        written
     }
 
     /// The body of a script by its SHA1 in hexadecimal digits, if it has passed by.
@@ -43,6 +72,11 @@ impl Hub {
             return false;
         };
         part.heals += 1;
+        let node = self.link(link).map(|link| link.node);
+        if let Some(node) = node.and_then(|node| self.owners.node_mut(node)) {
+            // Somebody has made it forget.
+            node.scripts.clear();
+        }
         self.counters.scripts_healed += 1;
         let recalled = self.recall(link, part.target);
         if part.misplaced && !part.asking {

@@ -10,13 +10,14 @@ use super::Hub;
 use super::place::Body;
 use super::request::Ran;
 use crate::clock::Now;
-use crate::command::{Route, Row};
+use crate::command::{Route, Row, Subscription};
 use crate::downstream::session::Wait;
 use crate::downstream::standing::Order;
 use crate::downstream::tracking::{Question, Tracking, Wish};
 use crate::reply::errors;
 use crate::resp::request::Request;
 use crate::resp::{Proto, write};
+use crate::route::channel::INVALIDATE;
 use crate::route::part::{LinkId, NodeId, Part, Purpose, SessionId, Target, Way};
 use crate::upstream::link::{Role, Use};
 
@@ -263,8 +264,12 @@ impl Hub {
     }
 
     /// Whether a session that speaks RESP2 gets messages of channels.
-    fn takes_messages(&self, _id: SessionId) -> bool {
-        false
+    fn takes_messages(&self, id: SessionId) -> bool {
+        let subscriptions = self.session(id).and_then(|s| s.subscriptions.as_ref());
+        let topic = self.pubsub.topics.find(Subscription::Channel, INVALIDATE);
+        subscriptions
+            .zip(topic)
+            .is_some_and(|(mine, topic)| mine.of(Subscription::Channel).contains(&topic))
     }
 
     pub(super) fn tracking(&self, id: SessionId) -> Option<&Tracking> {

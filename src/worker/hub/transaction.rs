@@ -230,6 +230,7 @@ impl Hub {
             return self.refuse(id, errors::transaction_too_large(max));
         }
         transaction.queue(row, request.bytes, place);
+        self.note_script(row.script, request);
         self.answer_here(id, |buf| write::simple(buf, "QUEUED"));
     }
 
@@ -264,8 +265,9 @@ impl Hub {
         match dealt.blocks.as_slice() {
             [block] if dealt.sources.iter().all(|s| matches!(s, Source::Block(_))) => {
                 if let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) {
-                    let part = block_part(ticket, block, row, proto);
+                    let mut part = block_part(ticket, block, row, proto);
                     let mut bytes = std::mem::take(&mut self.part_bytes);
+                    part.replies += self.write_scripts(block, &mut bytes);
                     block.write(&mut bytes);
                     self.place_block(now, part, watch.as_deref(), &bytes);
                     bytes.clear();
@@ -315,8 +317,11 @@ impl Hub {
                     Part::new(ticket, Target::Slot(block.slot), row, proto)
                 }
                 Some(_) | None => {
+                    let scripts = self.write_scripts(block, &mut bytes);
                     block.write(&mut bytes);
-                    block_part(ticket, block, row, proto)
+                    let mut part = block_part(ticket, block, row, proto);
+                    part.replies += scripts;
+                    part
                 }
             };
             match watch {
@@ -400,24 +405,45 @@ impl Hub {
         let settings = self.settings.clone();
         let face = settings.server_face(self.census(), now, &rows);
         let mut reply = Vec::new();
-        execution.finish(proto, &face, &mut reply, |source, out| {
-            self.answer_source(now, id, source, out);
-        });
+        execution.finish(
+            proto,
+            &face,
+            &mut reply,
+            |source, count, out| match source {
+                Source::Receivers {
+                    slot,
+                    kind,
+                    channel,
+                    ..
+                } => {
+                    let count = self.receivers(*slot, count.unwrap_or(0), *kind, channel);
+                    write::integer(out, count);
+                }
+                Source::Here { local, request } => {
+                    self.answer_at_last(now, id, *local, request, out)
+                }
+                Source::Ok | Source::Block(_) | Source::Merged { .. } => {}
+            },
+        );
         self.fill_seat(ticket, &reply);
     }
 
     /// Runs a request that is answered here, at last.
-    fn answer_source(&mut self, now: Now, id: SessionId, source: &Source, out: &mut Vec<u8>) {
-        let Source::Here { local, request } = source else {
-            return;
-        };
+    fn answer_at_last(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        local: Local,
+        request: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         let mut scan = RequestScan::new();
         if let Ok(Scanned::Multibulk(_)) = scan.advance(request, &self.settings.request) {
             let request = Request {
                 bytes: request,
                 args: scan.args(),
             };
-            self.local_reply(now, id, *local, request, out);
+            self.local_reply(now, id, local, request, out);
         }
     }
 

@@ -145,6 +145,25 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// How many have got a message, of which the node of a slot has counted its own.
+    pub(in crate::worker::hub) fn receivers(
+        &self,
+        slot: Slot,
+        count: i64,
+        kind: Subscription,
+        channel: &[u8],
+    ) -> i64 {
+        let node = self.owners.of(slot).unwrap_or(NodeId(u32::MAX));
+        let recount = Recount {
+            hub: self,
+            node,
+            with_ours: true,
+        };
+        recount.receivers(count, kind, channel)
+    }
+}
+
 /// Corrects what one node has counted.
 struct Recount<'a> {
     hub: &'a Hub,

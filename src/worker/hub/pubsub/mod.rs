@@ -31,7 +31,7 @@ use crate::worker::hub::Hub;
 /// What a worker listens to.
 #[derive(Debug, Default)]
 pub(super) struct PubSub {
-    topics: Topics,
+    pub(in crate::worker::hub) topics: Topics,
     ears: BTreeMap<NodeId, Ear>,
     /// Requests that wait for nodes, by when they will have waited for too long.
     subscribing: BTreeSet<(Now, SessionId)>,
@@ -113,6 +113,11 @@ impl Hub {
         request: Request<'_>,
     ) -> Ran {
         self.note_request(id, Some(row));
+        let refuses = self.face.is_valkey() && self.face.is_at_least((8, 0));
+        if refuses && self.session(id).is_some_and(|s| !s.is_subscribed()) {
+            self.refuse(id, errors::not_subscribed(row.name));
+            return Ran::Taken;
+        }
         self.speak(id);
         let Some(session) = self.session_mut(id) else {
             return Ran::Taken;
