@@ -79,10 +79,10 @@ pub fn not_subscribed(command: &str) -> String {
     format!("NOSUB '{command}' command executed not in subscribed mode")
 }
 
-/// In RESP2 a subscribed client cannot tell replies from messages. `command` as in [`wrong_arity`].
+/// In RESP2 a subscribed client cannot tell replies from messages. Without its code. `command` as in [`wrong_arity`].
 pub fn only_while_subscribed(command: &str) -> String {
     format!(
-        "ERR Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+        "Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
     )
 }
 
@@ -165,8 +165,12 @@ pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
 pub const EXEC_ABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
 
 /// The node has refused a request that was queued here. `error` is its reply, without `-`.
-pub fn exec_abort(error: &[u8]) -> Vec<u8> {
-    quoting("EXECABORT Transaction discarded because of: ", error, "")
+pub fn exec_abort(error: impl AsRef<[u8]>) -> Vec<u8> {
+    quoting(
+        "EXECABORT Transaction discarded because of: ",
+        error.as_ref(),
+        "",
+    )
 }
 
 /// A command that concerns several nodes, in a transaction that may not be split.
@@ -352,7 +356,7 @@ mod tests {
         ];
         let composed = [
             wrong_arity("client|kill"),
-            only_while_subscribed("client|list"),
+            format!("ERR {}", only_while_subscribed("client|list")),
             not_served_yet("multi"),
             refused("shutdown"),
             unknown_outcome("127.0.0.1:7000"),

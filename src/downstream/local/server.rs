@@ -52,8 +52,10 @@ pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After 
     me.proto = Proto::Resp2;
     me.authenticated = face.required_password.is_none();
     me.reply = ReplyMode::On;
-    me.no_evict = false;
-    me.no_touch = false;
+    if face.is_at_least((7, 2)) {
+        me.no_evict = false;
+        me.no_touch = false;
+    }
     me.set_name(b"");
     write::simple(out, "RESET");
     After::Reset

@@ -2,6 +2,7 @@
 
 use super::{Hub, Settings};
 use crate::clock::Now;
+use crate::downstream::session::Wait;
 use crate::reply::info::ServerFace;
 
 /// Counts since the start of a worker. One writer.
@@ -139,7 +140,10 @@ impl Hub {
     }
 
     pub(super) fn census(&self) -> Census {
-        let blocked = self.sessions.iter().filter(|(_, s)| s.blocked.is_some());
+        let blocked = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.blocked.is_some() || s.wait == Wait::Pause);
         Census {
             sessions: self.sessions.len() as u64,
             blocked: blocked.count() as u64,

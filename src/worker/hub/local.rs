@@ -223,7 +223,7 @@ fn extra(session: &Session) -> Extra {
         redirect: tracking.map(|_| Tracking::redirection(tracking)),
         redirect_broken: tracking.is_some_and(|tracking| tracking.broken),
         broadcast: standing.is_some_and(Standing::broadcasts),
-        blocked: session.blocked.is_some(),
+        blocked: session.blocked.is_some() || session.wait == Wait::Pause,
         closing: session.closing,
         input_bytes: session.input.len(),
         replies: session.replies.len(),

@@ -229,53 +229,12 @@ impl Hub {
         let row = match lookup {
             Lookup::Row(row) if row.takes(request.len()) => row,
             Lookup::Row(_) | Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => {
-                // A server remembers what it refused for its arguments.
-                let known = match lookup {
-                    Lookup::Row(row) => Some(row),
-                    Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => None,
-                };
-                self.note_request(id, known);
-                self.refuse_transaction(id);
-                if matches!(lookup, Lookup::Row(row) if row.route == Route::Connection(Connection::Exec))
-                {
-                    self.end_transaction(id);
-                    self.unwatch(now, id);
-                }
-                self.refuse(id, check::refuse(lookup, request).unwrap_or_default());
+                self.refuse_words(now, id, lookup, request);
                 return Ran::Taken;
             }
         };
-        if self.may_only_listen(id, row) {
-            self.note_request(id, Some(row));
-            self.refuse(id, errors::only_while_subscribed(row.name));
-            return Ran::Taken;
-        }
-        if self.session(id).is_some_and(|s| s.transaction.is_some()) {
-            return self.run_in_transaction(now, id, row, request);
-        }
-        if self.is_paused(now, row) {
-            return Ran::NotYet(Wait::Pause);
-        }
-        if !self.standing.is_empty() && self.is_kept_from_keys(id, row) {
-            self.note_request(id, Some(row));
-            self.refuse(id, errors::MONITORS);
-            return Ran::Taken;
-        }
-        // Either may change the protocol, and with it the links: what is in flight comes first.
-        if matches!(row.route, Route::Local(Local::Hello | Local::Reset)) && self.has_in_flight(id)
-        {
-            return Ran::NotYet(Wait::Answers);
-        }
-        if row.script != Script::None {
-            self.note_script(row.script, request);
-            if row.script == Script::Asks && self.knows_scripts(request) {
-                self.note_request(id, Some(row));
-                self.answer_here(id, |buf| {
-                    write::array(buf, request.len() - 2);
-                    (2..request.len()).for_each(|_| write::integer(buf, 1));
-                });
-                return Ran::Taken;
-            }
+        if let Some(ran) = self.run_by_state(now, id, row, request) {
+            return ran;
         }
         let plan = plan(row, request, &mut self.keys);
         if let Plan::Connection(connection) = plan {
@@ -306,6 +265,71 @@ impl Hub {
             Plan::BadKeys => self.refuse(id, check::wrong_arity(row)),
         }
         Ran::Taken
+    }
+
+    /// What the state of its session, or of them all, makes of a request. None: it is as any other.
+    fn run_by_state(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+    ) -> Option<Ran> {
+        let session = self.session(id)?;
+        if session.subscriptions.is_some() && self.may_only_listen(id, row) {
+            self.note_request(id, Some(row));
+            let text = errors::only_while_subscribed(row.name);
+            if row.route == Route::Connection(Connection::Exec) {
+                self.refuse(id, errors::exec_abort(&text));
+            } else {
+                self.refuse(id, format!("ERR {text}"));
+            }
+            return Some(Ran::Taken);
+        }
+        if session.transaction.is_some() {
+            return Some(self.run_in_transaction(now, id, row, request));
+        }
+        if self.is_paused(now, row) {
+            return Some(Ran::NotYet(Wait::Pause));
+        }
+        if !self.standing.is_empty() && self.is_kept_from_keys(id, row) {
+            self.note_request(id, Some(row));
+            self.refuse(id, errors::MONITORS);
+            return Some(Ran::Taken);
+        }
+        // Either may change the protocol, and with it the links: what is in flight comes first.
+        let switches = matches!(row.route, Route::Local(Local::Hello | Local::Reset));
+        if switches && self.has_in_flight(id) {
+            return Some(Ran::NotYet(Wait::Answers));
+        }
+        if row.script != Script::None {
+            self.note_script(row.script, request);
+        }
+        if row.script == Script::Asks && self.knows_scripts(request) {
+            self.note_request(id, Some(row));
+            self.answer_here(id, |buf| {
+                write::array(buf, request.len() - 2);
+                (2..request.len()).for_each(|_| write::integer(buf, 1));
+            });
+            return Some(Ran::Taken);
+        }
+        None
+    }
+
+    /// Nobody would know what to do with a request.
+    fn refuse_words(&mut self, now: Now, id: SessionId, lookup: Lookup, request: Request<'_>) {
+        // A server remembers what it refused for its arguments.
+        let row = match lookup {
+            Lookup::Row(row) => Some(row),
+            Lookup::UnknownCommand | Lookup::UnknownSubcommand(_) => None,
+        };
+        self.note_request(id, row);
+        self.refuse_transaction(id);
+        if row.is_some_and(|row| row.route == Route::Connection(Connection::Exec)) {
+            self.end_transaction(id);
+            self.unwatch(now, id);
+        }
+        self.refuse(id, check::refuse(lookup, request).unwrap_or_default());
     }
 
     /// Answers with bytes made here, in the request's turn.
