@@ -218,3 +218,51 @@ fn to_u32(n: usize) -> u32 {
     debug_assert!(u32::try_from(n).is_ok());
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(out: &OutBuf) -> String {
+        let mut slices = [std::io::IoSlice::new(&[]); 4];
+        let used = out.slices(&mut slices);
+        let bytes = slices[..used].iter().flat_map(|slice| slice.to_vec());
+        String::from_utf8(bytes.collect()).unwrap()
+    }
+
+    #[test]
+    fn a_message_stands_behind_all_replies_that_came_before_it() {
+        let (mut replies, mut out) = (Replies::default(), OutBuf::default());
+        replies.interject(b"!0 ", &mut out);
+        let seats: Vec<u32> = (0..4).map(|_| replies.open(Seat::Waits, false)).collect();
+        replies.interject(b"!1 ", &mut out);
+        assert_eq!(text(&out), "!0 !1 ");
+        replies.fill(seats[2], &mut out, b"c ");
+        replies.interject(b"!2 ", &mut out);
+        replies.fill(seats[1], &mut out, b"b ");
+        replies.interject(b"!3 ", &mut out);
+        assert_eq!((text(&out).as_str(), replies.held_bytes()), ("!0 !1 ", 10));
+        replies.fill(seats[0], &mut out, b"a ");
+        assert_eq!(text(&out), "!0 !1 a b c !2 !3 ");
+        assert_eq!(replies.held_bytes(), 0);
+        replies.interject(b"!4 ", &mut out);
+        replies.fill(seats[3], &mut out, b"d ");
+        assert_eq!(text(&out), "!0 !1 a b c !2 !3 !4 d ");
+    }
+
+    #[test]
+    fn a_message_for_what_is_on_its_way_stands_behind_that_too() {
+        let (mut replies, mut out) = (Replies::default(), OutBuf::default());
+        replies.interject_twice(b"! ", &mut out);
+        replies.interject_last(b"never ");
+        assert_eq!(text(&out), "! ");
+        let seats: Vec<u32> = (0..3).map(|_| replies.open(Seat::Waits, false)).collect();
+        replies.interject_twice(b"!! ", &mut out);
+        replies.fill(seats[1], &mut out, b"b ");
+        replies.interject(b"!b ", &mut out);
+        replies.fill(seats[0], &mut out, b"a ");
+        assert_eq!(text(&out), "! !! a b !b ");
+        replies.fill(seats[2], &mut out, b"c ");
+        assert_eq!(text(&out), "! !! a b !b c !! ");
+    }
+}

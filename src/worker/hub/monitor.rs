@@ -4,6 +4,7 @@ use super::Hub;
 use super::request::Ran;
 use crate::clock::Now;
 use crate::command::{Flags, Route, Row};
+use crate::control::PROBE;
 use crate::downstream::local::ReplyMode;
 use crate::downstream::session::Wait;
 use crate::downstream::standing::Order;
@@ -44,7 +45,7 @@ impl Hub {
         let owner = self.link(link).and_then(Link::owner);
         let Some(owner) = owner else { return };
         let answers = self.session(owner).map(|session| session.identity.reply);
-        if answers == Some(ReplyMode::On) {
+        if answers == Some(ReplyMode::On) && !is_probe(line) {
             self.interject(owner, line);
         }
     }
@@ -81,4 +82,12 @@ impl Hub {
         }
         self.end_if_over(id);
     }
+}
+
+/// Whether a line is about slotcar's own looking after the nodes.
+fn is_probe(line: &[u8]) -> bool {
+    let words = line
+        .strip_suffix(b"\"\r\n")
+        .and_then(|line| line.strip_suffix(PROBE.as_bytes()));
+    words.is_some_and(|words| words.ends_with(b"\"PING\" \""))
 }
