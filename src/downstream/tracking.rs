@@ -23,6 +23,8 @@ pub struct Tracking {
     pub redirect: Option<Redirect>,
     /// `redirect` is gone.
     pub broken: bool,
+    /// The client was told to forget all, and has asked nothing since.
+    pub forgotten: bool,
     /// In [`Mode::Broadcast`]: which keys. Not empty then.
     prefixes: BTreeSet<Box<[u8]>>,
     caching: Caching,
@@ -160,6 +162,7 @@ impl Tracking {
 
     /// A request is about to be run; None: of no command that there is.
     pub fn note_request(&mut self, row: Option<&Row>) {
+        self.forgotten = false;
         let route = row.map(|row| row.route);
         let stays = matches!(
             route,
@@ -301,6 +304,7 @@ impl<'a> Options<'a> {
             no_loop: self.no_loop,
             redirect: self.redirect,
             broken: false,
+            forgotten: false,
             prefixes,
             caching: Caching::None,
         })

@@ -89,7 +89,6 @@ fn keys_of_several_slots_are_refused_where_it_must_be_atomic(kind: ServerKind) {
         &["BITOP", "AND", "a", "a", "b"],
         &["LMOVE", "a", "b", "LEFT", "RIGHT"],
         &["EVAL", "return 1", "2", "a", "b"],
-        &["XREAD", "STREAMS", "a", "b", "0", "0"],
         &["SORT", "a", "STORE", "b"],
     ];
     let named = ["a", "b"].map(|key| (key, slot_of(key).to_string()));

@@ -176,7 +176,16 @@ impl Hub {
             return;
         };
         let Some(redirect) = tracking.redirect else {
-            return self.interject(owner, frame);
+            // Every node says that all is gone after a FLUSHALL; one server says it once.
+            if frame == FLUSH && tracking.forgotten {
+                return;
+            }
+            self.interject(owner, frame);
+            let nothing_on_its_way = self.session(owner).is_some_and(|s| s.replies.is_empty());
+            if let Some(tracking) = self.tracking_mut(owner) {
+                tracking.forgotten |= frame == FLUSH && nothing_on_its_way;
+            }
+            return;
         };
         match self.session(redirect.session).map(|s| s.identity.proto) {
             Some(Proto::Resp3) => self.interject(redirect.session, frame),
