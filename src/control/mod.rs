@@ -30,7 +30,6 @@ use crate::topology::{Endpoint, Slot, Topology};
 
 pub use facts::NodeFacts;
 pub use failure::AskFailure;
-pub use probe::PROBE;
 
 /// What everybody else sees of the control thread.
 #[derive(Clone, Debug)]

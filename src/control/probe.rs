@@ -7,9 +7,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a probe says, so that it can be told from the requests of clients.
-pub const PROBE: &str = "slotcar";
-
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -169,7 +166,7 @@ impl Probe {
                 Err(_why) => return false,
             },
         };
-        match within(self.interval, wire.ask(&[&["PING", PROBE]])).await {
+        match within(self.interval, wire.ask(&[&["PING"]])).await {
             Ok(_reply) => self.wire = Some(wire),
             // It answered; what it thinks of our password is not a question of life.
             Err(AskFailure::Auth(_)) => {}

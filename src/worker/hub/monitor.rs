@@ -4,7 +4,6 @@ use super::Hub;
 use super::request::Ran;
 use crate::clock::Now;
 use crate::command::{Flags, Route, Row};
-use crate::control::PROBE;
 use crate::downstream::local::ReplyMode;
 use crate::downstream::session::Wait;
 use crate::downstream::standing::Order;
@@ -45,9 +44,20 @@ impl Hub {
         let owner = self.link(link).and_then(Link::owner);
         let Some(owner) = owner else { return };
         let answers = self.session(owner).map(|session| session.identity.reply);
-        if answers == Some(ReplyMode::On) && !is_probe(line) {
+        if answers == Some(ReplyMode::On) && !self.is_housekeeping(line) {
             self.interject(owner, line);
         }
+    }
+
+    /// Whether a line is about slotcar's own looking after links and nodes: what it answers itself it never passes on.
+    fn is_housekeeping(&self, line: &[u8]) -> bool {
+        let Ok(line) = std::str::from_utf8(line) else {
+            return false;
+        };
+        let words = line.split_once("] \"").map(|(_, words)| words);
+        let name = words.and_then(|words| words.split('"').next());
+        let row = name.and_then(|name| self.commands.row(name));
+        row.is_some_and(|row| matches!(row.route, Route::Local(_)))
     }
 
     pub(super) fn monitor_link(
@@ -82,12 +92,4 @@ impl Hub {
         }
         self.end_if_over(id);
     }
-}
-
-/// Whether a line is about slotcar's own looking after the nodes.
-fn is_probe(line: &[u8]) -> bool {
-    let words = line
-        .strip_suffix(b"\"\r\n")
-        .and_then(|line| line.strip_suffix(PROBE.as_bytes()));
-    words.is_some_and(|words| words.ends_with(b"\"PING\" \""))
 }
