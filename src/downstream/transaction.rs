@@ -257,8 +257,9 @@ impl Dealer {
                 0 => reads,
                 _ => block.reads_only.and(reads),
             };
-            block.alone =
-                (block.requests == 0 && !row.flags.contains(Flags::BLOCKING)).then_some(row);
+            // One that waits must not; and a count is made right in one place.
+            let stands_alone = !row.flags.contains(Flags::BLOCKING) && row.counts.is_none();
+            block.alone = (block.requests == 0 && stands_alone).then_some(row);
             block.bytes.extend_from_slice(request);
             block.requests += 1;
         }

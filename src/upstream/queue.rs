@@ -124,6 +124,11 @@ impl Queue {
     }
 
     /// Every part, oldest first.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.entries.iter().map(|e| &e.part)
+    }
+
+    /// The same.
     pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
         self.entries.iter_mut().map(|e| &mut e.part)
     }

@@ -1,14 +1,12 @@
 //! Clients that wait for keys of several slots, at several nodes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, slot_of, wait_until};
 
 on_both!(
     every_element_of_three_queues_is_taken_once,
-    nothing_is_lost_when_a_primary_dies_under_waiting_clients,
     a_thousand_waiting_clients_share_a_thousand_elements,
     idle_waiting_costs_the_nodes_nothing,
     a_wait_follows_its_slot,
@@ -28,48 +26,6 @@ fn every_element_of_three_queues_is_taken_once(kind: ServerKind) {
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(taken.len(), queues.len() * ELEMENTS, "every element");
     assert!(taken.values().all(|&times| times == 1), "once");
-}
-
-fn nothing_is_lost_when_a_primary_dies_under_waiting_clients(kind: ServerKind) {
-    let mut cluster = Cluster::start(kind, 3, 1);
-    let mut slotcar = Slotcar::before(&cluster);
-    for node in 0..6 {
-        slotcar.expect_log(&cluster.addr(node).to_string());
-    }
-    let queues = queues_at_every_primary(&cluster);
-    let start = Instant::now();
-    let unknown_pushes = AtomicUsize::new(0);
-    let (taken, errors) = consume(&slotcar, &queues, || {
-        std::thread::scope(|scope| {
-            let pushers: Vec<_> = queues
-                .iter()
-                .map(|queue| scope.spawn(|| push(&slotcar, queue, ELEMENTS)))
-                .collect();
-            std::thread::sleep(Duration::from_millis(600));
-            cluster.kill(0);
-            for pusher in pushers {
-                unknown_pushes.fetch_add(pusher.join().unwrap(), Ordering::Relaxed);
-            }
-        });
-    });
-    let (pushes, all) = (unknown_pushes.into_inner(), queues.len() * ELEMENTS);
-    let lost = all - taken.len();
-    let doubled = taken.values().filter(|&&times| times > 1).count();
-    println!(
-        "{kind:?}: {:?}, unknown pushes {pushes}, unknown pops {}, lost {lost}, doubled {doubled}",
-        start.elapsed(),
-        errors.len()
-    );
-    assert!(
-        errors.iter().all(|error| error.contains("may or may not")),
-        "{errors:?}"
-    );
-    assert!(
-        lost <= pushes + errors.len(),
-        "{lost} lost, {pushes} + {} unknown",
-        errors.len()
-    );
-    assert_eq!(doubled, 0);
 }
 
 fn a_thousand_waiting_clients_share_a_thousand_elements(kind: ServerKind) {

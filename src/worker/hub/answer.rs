@@ -22,15 +22,15 @@ const SPARE_GATHERS_MAX: usize = 256;
 impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
-        let recounted = self.recount(id, frame);
-        let frame = recounted.as_deref().unwrap_or(frame);
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
         let is_error = frame.first() == Some(&b'-');
         let bytes = match link.queue().front() {
-            // Who may have to be asked again.
-            Some((_, bytes)) if is_error => Bytes::copy_from_slice(bytes),
+            // Who may have to be asked again, and what only we can count.
+            Some((part, bytes)) if is_error || part.row.counts.is_some() => {
+                Bytes::copy_from_slice(bytes)
+            }
             Some(_) | None => Bytes::new(),
         };
         let part = match link.queue_mut().answer() {
@@ -48,17 +48,21 @@ impl Hub {
             None => return Err(LinkDown::Desync("a reply that nobody asked for")),
         };
         let block_error = link.block_error.take();
+        let node = link.node;
         if part.misplaced {
             self.lanes.note_settled(part.target);
         }
         match block_error.filter(|_| frame.starts_with(b"-EXECABORT")) {
             Some(error) => self.on_block_aborted(now, id, part, bytes, &error),
-            None => self.on_answer(now, id, part, bytes, frame),
+            None => match self.recount(node, &part, &bytes, frame) {
+                Some(recounted) => self.on_answer(now, id, part, bytes, &recounted),
+                None => self.on_answer(now, id, part, bytes, frame),
+            },
         }
         Ok(())
     }
 
-    /// A part has been answered; `bytes` is what was sent, if the answer is an error.
+    /// A part has been answered; `bytes` is what was sent, if the answer is an error or a count.
     fn on_answer(&mut self, now: Now, id: LinkId, part: Part, bytes: Bytes, frame: &[u8]) {
         let refused = refusal(frame);
         let sent = true;

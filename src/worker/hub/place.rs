@@ -59,6 +59,10 @@ impl Hub {
             let retry_at = now + self.settings.retry.pause_min;
             return self.hold(now, part, &body, Some(retry_at));
         }
+        if part.row.counts.is_some() && !part.brief && self.is_unsubscribing_at(node) {
+            // It goes on with the node's next word.
+            return self.hold(now, part, &body, Some(now));
+        }
         match self.link_for(now, node, &part) {
             Ok(link) => {
                 if waits(&part) {

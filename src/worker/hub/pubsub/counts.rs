@@ -9,7 +9,7 @@ use crate::downstream::replies::Seat;
 use crate::resp::reply::Reply;
 use crate::resp::request::Request;
 use crate::resp::write;
-use crate::route::part::{LinkId, NodeId, Part, Purpose, SessionId, Target, Ticket};
+use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket};
 use crate::topology::Slot;
 use crate::worker::hub::Hub;
 use crate::worker::hub::place::Body;
@@ -71,6 +71,19 @@ impl Hub {
             .is_some_and(|topic| topic.will_be_heard_at(node))
     }
 
+    /// Whether a node may still count us for what nobody listens to any more: it has not said that it has heard so.
+    pub(in crate::worker::hub) fn is_unsubscribing_at(&self, node: NodeId) -> bool {
+        let ear = self
+            .pubsub
+            .ears
+            .get(&node)
+            .and_then(|ear| self.link(ear.link));
+        ear.is_some_and(|ear| {
+            let mut parts = ear.queue().parts();
+            parts.any(|part| part.purpose == Purpose::Swallow)
+        })
+    }
+
     /// One slot of each primary that answers, but not of the owner of `slot`.
     fn reachable_primaries_but(&self, slot: Slot) -> Vec<Slot> {
         let owner = self.owners.of(slot);
@@ -109,17 +122,21 @@ impl Hub {
         }
     }
 
-    /// The answer to the oldest part of a link, if it is a number that only we can make right.
-    pub(in crate::worker::hub) fn recount(&self, link: LinkId, frame: &[u8]) -> Option<Vec<u8>> {
-        let link = self.link(link)?;
-        let (part, request) = link.queue().front()?;
+    /// The answer of a node to a part, if it is a number that only we can make right.
+    pub(in crate::worker::hub) fn recount(
+        &self,
+        node: NodeId,
+        part: &Part,
+        request: &[u8],
+        frame: &[u8],
+    ) -> Option<Vec<u8>> {
         let counts = part.row.counts?;
         let Purpose::Answer(ticket) = part.purpose else {
             return None;
         };
         let recount = Recount {
             hub: self,
-            node: link.node,
+            node,
             // Our own sessions are counted once.
             with_ours: ticket.part == 0,
         };

@@ -22,7 +22,7 @@ use crate::worker::hub::Hub;
 /// The link on which a node tells what is published.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ear {
-    link: LinkId,
+    pub(super) link: LinkId,
     /// How many topics it has been asked for.
     topics: usize,
     /// When somebody looks after it again.
