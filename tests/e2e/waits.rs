@@ -1,6 +1,7 @@
 //! Clients that wait for keys of several slots, at several nodes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, slot_of, wait_until};
