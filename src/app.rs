@@ -173,6 +173,7 @@ fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> 
             pause_min: limits.refused_pause_min,
             pause_max: limits.refused_pause_max,
         },
+        unknown_outcome: config.unknown_outcome,
         backoff: BackoffLimits {
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,

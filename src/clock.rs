@@ -40,6 +40,13 @@ impl Add<Duration> for Now {
     }
 }
 
+impl Sub<Duration> for Now {
+    type Output = Self;
+    fn sub(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(rhs)))
+    }
+}
+
 impl Sub for Now {
     type Output = Duration;
     fn sub(self, rhs: Self) -> Duration {

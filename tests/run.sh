@@ -177,7 +177,8 @@ stage_demo() {
   find_unused_port port
   export TMPDIR="$WORK/demo-tmp"
   mkdir "$TMPDIR"
-  spawn "$WORK/demo.log" deploy/demo.sh --listen "127.0.0.1:$port"
+  # Whoever started us in the background may have told us to ignore it.
+  spawn "$WORK/demo.log" env --default-signal=INT deploy/demo.sh --listen "127.0.0.1:$port"
   wait_until 120 serves_or_ended "${SPAWNED[-1]}" "127.0.0.1:$port"
   cat "$WORK/demo.log"
   redis-cli -p "$port" set hello world

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::mistake::Origin;
 use super::parse::{self, Problem};
-use super::{CrossSlot, LogFormat, Secret};
+use super::{CrossSlot, LogFormat, Secret, UnknownOutcome};
 use crate::net::ListenAddr;
 use crate::topology::Endpoint;
 
@@ -136,6 +136,16 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         value: "POLICY",
+        about: "A write whose connection broke before its answer came: answer with an error, or close the client's connection as a dying server would",
+        default: Some("error"),
+        expected: "error or close",
+        ..key("unknown-outcome", |draft, texts| {
+            one(texts, |text| parse::word(text, UNKNOWN_OUTCOME))
+                .map(|what| draft.unknown_outcome = what)
+        })
+    },
+    Key {
+        value: "POLICY",
         about: "A transaction with keys in several slots: refuse it, or split it into one that is atomic for each slot",
         default: Some("refuse"),
         expected: "refuse or split",
@@ -207,6 +217,7 @@ pub(super) struct Draft {
     pub(super) clients_max: usize,
     pub(super) failover_hold: Duration,
     pub(super) cross_slot: CrossSlot,
+    pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
     pub(super) log_level: LevelFilter,
     pub(super) log_format: LogFormat,
@@ -291,6 +302,7 @@ impl Default for Draft {
             clients_max: 0,
             failover_hold: Duration::ZERO,
             cross_slot: CrossSlot::Refuse,
+            unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
             log_level: LevelFilter::OFF,
             log_format: LogFormat::Human,
@@ -310,6 +322,10 @@ const LOG_LEVELS: &[(&str, LevelFilter)] = &[
 ];
 pub(super) const CROSS_SLOT: &[(&str, CrossSlot)] =
     &[("refuse", CrossSlot::Refuse), ("split", CrossSlot::Split)];
+const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
+    ("error", UnknownOutcome::Error),
+    ("close", UnknownOutcome::Close),
+];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("human", LogFormat::Human)];
 
 #[cfg(test)]

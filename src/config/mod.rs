@@ -45,6 +45,8 @@ pub struct Config {
     pub clients_max: usize,
     /// How long requests wait for a shard without a usable primary; zero: not at all.
     pub failover_hold: Duration,
+    /// What a client is told whose request may or may not have been executed.
+    pub unknown_outcome: UnknownOutcome,
     /// How often a silent node is probed; none: never.
     pub probe_interval: Option<Duration>,
     pub log_level: LevelFilter,
@@ -66,6 +68,15 @@ pub enum CrossSlot {
     Refuse,
     /// One transaction per slot.
     Split,
+}
+
+/// What becomes of a client when nobody knows whether its request was executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownOutcome {
+    /// It gets an error that says so.
+    Error,
+    /// Its connection is closed, as by a server that dies.
+    Close,
 }
 
 /// What stands behind slotcar.

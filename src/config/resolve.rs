@@ -154,6 +154,7 @@ impl Resolving {
             workers: draft.workers,
             clients_max: draft.clients_max,
             failover_hold: draft.failover_hold,
+            unknown_outcome: draft.unknown_outcome,
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             log_level: draft.log_level,
             log_format: draft.log_format,

@@ -48,6 +48,8 @@ pub enum Seat {
     Executes(Box<Execution>),
     /// A reply that is early, in the arena.
     Full { at: u32, len: u32 },
+    /// No reply: the connection ends when its turn comes.
+    Closes,
 }
 
 impl Replies {
@@ -129,6 +131,12 @@ impl Replies {
         if let Some(last) = self.seats.len().checked_sub(1) {
             self.put_behind(last, message);
         }
+    }
+
+    /// Whether the connection is to end as soon as what is before has been written.
+    pub fn closes(&self) -> bool {
+        let head = self.seats.front();
+        head.is_some_and(|place| matches!(place.seat, Seat::Closes))
     }
 
     pub fn len(&self) -> usize {

@@ -177,8 +177,8 @@ impl Session {
 
     /// Everything that was owed has been written: the connection can end.
     pub fn is_finished(&self) -> bool {
-        (self.closing || (self.ended && !self.stalled))
-            && self.replies.is_empty()
-            && self.out.is_empty()
+        let is_answered =
+            (self.closing || (self.ended && !self.stalled)) && self.replies.is_empty();
+        (is_answered || self.replies.closes()) && self.out.is_empty()
     }
 }

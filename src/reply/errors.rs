@@ -208,12 +208,7 @@ pub fn unknown_outcome(node: impl Display) -> String {
 /// No primary came forward while the request was held. `last_node` served the slot when it was last served.
 pub fn hold_ran_out(slot: u16, last_node: Option<impl Display>, held: Duration) -> String {
     let secs = held.as_secs_f64();
-    match last_node {
-        Some(node) => format!(
-            "CLUSTERDOWN slotcar: no primary for slot {slot} (shard of {node}) for {secs:.1} s"
-        ),
-        None => format!("CLUSTERDOWN slotcar: no primary for slot {slot} for {secs:.1} s"),
-    }
+    format!("{} for {secs:.1} s", no_primary(slot, last_node))
 }
 
 /// A request for this very node could not be delivered.
@@ -225,10 +220,18 @@ pub fn node_unreachable(node: impl Display, held: Duration) -> String {
 }
 
 /// Too much is held already for a shard without a primary.
-pub fn hold_is_full(slot: u16) -> String {
+pub fn hold_is_full(slot: u16, last_node: Option<impl Display>) -> String {
     format!(
-        "CLUSTERDOWN slotcar: no primary for slot {slot}, and no room to hold more requests for it"
+        "{}, and no room to hold more requests",
+        no_primary(slot, last_node)
     )
+}
+
+fn no_primary(slot: u16, last_node: Option<impl Display>) -> String {
+    match last_node {
+        Some(node) => format!("CLUSTERDOWN slotcar: no primary for slot {slot} (shard of {node})"),
+        None => format!("CLUSTERDOWN slotcar: no primary for slot {slot}"),
+    }
 }
 
 /// Nobody answered the question who serves what. `why` is the last fault met, on one line.
@@ -362,7 +365,7 @@ mod tests {
             unknown_outcome("127.0.0.1:7000"),
             hold_ran_out(123, Some("127.0.0.1:7000"), Duration::from_millis(15_040)),
             hold_ran_out(123, None::<&str>, Duration::from_secs(1)),
-            hold_is_full(1),
+            hold_is_full(1, Some("127.0.0.1:7000")),
             too_many_redirections(1, 5),
             output_limit(1024),
             spans_nodes("flushall"),
@@ -405,6 +408,27 @@ mod tests {
             );
             assert!(!text.iter().any(|byte| b"\r\n\0".contains(byte)), "{shown}");
             assert!(text.len() < 1200, "{shown}");
+        }
+    }
+
+    #[test]
+    fn every_text_about_a_fault_stands_in_the_guide_for_users() {
+        let guide = include_str!("../../docs/faults.md");
+        let time = Duration::from_secs(9999);
+        let texts = [
+            unknown_outcome("NODE"),
+            hold_ran_out(7777, Some("NODE"), time),
+            hold_is_full(7777, Some("NODE")),
+            too_many_redirections(7777, 8888),
+            node_unreachable("NODE", time),
+            no_topology_yet("WHY"),
+            UNEXPECTED_REPLY.to_owned(),
+            String::from_utf8(exec_abort("WHY")).unwrap(),
+        ];
+        for text in texts {
+            let shown = text.replace("7777", "SLOT").replace("8888", "COUNT");
+            let shown = shown.replace("9999.0", "TIME");
+            assert!(guide.contains(&format!("| `{shown}` |")), "{shown}");
         }
     }
 

@@ -39,6 +39,13 @@ pub enum Target {
     Node(NodeId),
 }
 
+impl Target {
+    /// Whether no other node will do.
+    pub fn is_node(self) -> bool {
+        matches!(self, Self::Node(_))
+    }
+}
+
 /// Which of a node's links a part takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {

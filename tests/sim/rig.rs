@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
+use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
 use slotcar::downstream::local::{Address, Face, Identity};
 use slotcar::resp::reply::ReplyLimits;
@@ -25,12 +26,13 @@ use slotcar::worker::hub::{Hub, Settings};
 /// As in `worker/{client,node}.rs`.
 const SLICES_MAX: usize = 32;
 
-/// A hub with everything at its default but these limits.
+/// A hub with everything at its default but these.
 #[expect(
     clippy::disallowed_types,
     reason = "the hub shares its scan book with other workers"
 )]
 pub(crate) fn hub(
+    unknown_outcome: UnknownOutcome,
     limits: Limits,
     hold_max: std::time::Duration,
     commands: &Arc<CommandTable>,
@@ -43,6 +45,7 @@ pub(crate) fn hub(
             pause_min: limits.refused_pause_min,
             pause_max: limits.refused_pause_max,
         },
+        unknown_outcome,
         backoff: BackoffLimits {
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
+use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
 use slotcar::control::Hint;
 use slotcar::route::part::{LinkId, SessionId};
@@ -25,6 +26,7 @@ pub(crate) struct Stage {
     hub: Option<Hub>,
     limits: Limits,
     hold_max: Duration,
+    unknown_outcome: UnknownOutcome,
     now: Now,
     version: u64,
     clients: BTreeMap<String, Client>,
@@ -80,6 +82,7 @@ impl Stage {
             hub: None,
             limits: Limits::default(),
             hold_max: Duration::from_secs(15),
+            unknown_outcome: UnknownOutcome::Error,
             now: Now::ZERO,
             version: 0,
             clients: BTreeMap::new(),
@@ -239,8 +242,10 @@ impl Stage {
     fn hub(&mut self) -> &mut Hub {
         static COMMANDS: OnceLock<Arc<CommandTable>> = OnceLock::new();
         let commands = COMMANDS.get_or_init(|| Arc::new(CommandTable::new()));
-        self.hub
-            .get_or_insert_with(|| rig::hub(self.limits.clone(), self.hold_max, commands, 1))
+        let (limits, hold_max) = (&self.limits, self.hold_max);
+        self.hub.get_or_insert_with(|| {
+            rig::hub(self.unknown_outcome, limits.clone(), hold_max, commands, 1)
+        })
     }
 
     fn set_limit(&mut self, rest: &str) -> Outcome {
@@ -250,6 +255,13 @@ impl Stage {
         let (name, value) = rest.split_once(' ').ok_or("limit NAME VALUE")?;
         if name == "hold" {
             self.hold_max = duration(value)?;
+            return Ok(());
+        }
+        if name == "unknown-outcome" {
+            self.unknown_outcome = match value {
+                "close" => UnknownOutcome::Close,
+                _ => UnknownOutcome::Error,
+            };
             return Ok(());
         }
         if name == "subscriber_output_soft_timeout" {

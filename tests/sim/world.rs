@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
+use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::topology::{Endpoint, Topology};
@@ -121,7 +122,7 @@ impl World {
         }
         let (shards, replicas) = (random.pick(&[2, 3, 3, 4]), random.pick(&[0, 1, 1, 2]));
         Self {
-            hub: rig::hub(limits, HOLD_MAX, commands, seed),
+            hub: rig::hub(UnknownOutcome::Error, limits, HOLD_MAX, commands, seed),
             cluster: Cluster::new(shards, replicas),
             pace: random.pick(&[30, 100, 300]),
             settles_at: random.between(300, 3000) * MILLI,

@@ -81,7 +81,12 @@ impl Hub {
                 Purpose::Answer(_) | Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack,
                 Some(refusal),
             ) => self.on_refused(now, id, Orphan { part, bytes, sent }, &refusal),
-            (Purpose::Answer(ticket), None) => self.deliver(now, ticket, frame),
+            (Purpose::Answer(ticket), None) => {
+                if let Some(since) = part.troubled_since {
+                    self.note_delayed(now, since);
+                }
+                self.deliver(now, ticket, frame);
+            }
             (told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack), None) => {
                 self.on_told(now, Some(id), told, frame);
             }
@@ -124,6 +129,7 @@ impl Hub {
             }
             Some(Seat::Walks(_)) => self.deliver_walk(now, ticket, frame),
             Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
+            Some(Seat::Closes) => {}
             Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
         }
         self.end_block_if_answered(ticket.session);
@@ -202,8 +208,25 @@ impl Hub {
                 self.gather(now, ticket, gather, frame);
             }
             Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
+            Some(Seat::Closes) => {}
             Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
         }
+        self.end_block_if_answered(ticket.session);
+        self.note_session_woken(ticket.session);
+    }
+
+    /// Ends a connection when the turn of this seat comes: nobody knows what to answer.
+    pub(super) fn hang_up_at(&mut self, ticket: Ticket) {
+        let Some(session) = self.session_mut(ticket.session) else {
+            return;
+        };
+        session.closing = true;
+        let seat = session.replies.seat_mut(ticket.seat);
+        let seat = seat.map(|seat| std::mem::replace(seat, Seat::Closes));
+        if let Some(Seat::Gathers(gather)) = seat {
+            self.free_gather(gather);
+        }
+        self.counters.hung_up += 1;
         self.end_block_if_answered(ticket.session);
         self.note_session_woken(ticket.session);
     }

@@ -20,8 +20,16 @@ pub struct Counters {
     pub held: u64,
     /// Parts that were sent again because their link was lost.
     pub resent: u64,
-    /// Parts whose clients were told that they could not be served, or that nobody knows.
-    pub given_up: u64,
+    /// Times during which parts were held, until none has been for a second.
+    pub holds: u64,
+    /// Parts that were answered after they had been held, redirected or sent again; the longest time that took.
+    pub delayed: u64,
+    pub longest_delay_ms: u64,
+    pub given_up: GivenUp,
+    /// Connections that were closed because nobody knew what to answer.
+    pub hung_up: u64,
+    /// Links that were ended because their nodes had been silent for as long as requests are held.
+    pub silent_links_cut: u64,
     pub dials: u64,
     pub links_lost: u64,
     /// Links that were leased to a session, and how many of them had been used before.
@@ -48,6 +56,20 @@ pub struct Counters {
     pub slow_subscribers_cut: u64,
 }
 
+/// Parts whose clients were told that they could not be served, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GivenUp {
+    /// Nobody knows whether they were executed.
+    pub unknown_outcome: u64,
+    /// Held for too long, or redirected for as long.
+    pub hold_ran_out: u64,
+    pub hold_full: u64,
+    /// For one node that could not be reached.
+    pub unreachable: u64,
+    /// There has never been a topology.
+    pub no_topology: u64,
+}
+
 impl Counters {
     /// Name and value of each, for the `slotcar` section of `INFO`.
     pub fn rows(&self) -> Vec<(&'static str, u64)> {
@@ -59,7 +81,16 @@ impl Counters {
             ("refusals", self.refusals),
             ("held", self.held),
             ("resent", self.resent),
-            ("given_up", self.given_up),
+            ("holds", self.holds),
+            ("delayed", self.delayed),
+            ("longest_delay_ms", self.longest_delay_ms),
+            ("given_up_unknown_outcome", self.given_up.unknown_outcome),
+            ("given_up_hold_ran_out", self.given_up.hold_ran_out),
+            ("given_up_hold_full", self.given_up.hold_full),
+            ("given_up_unreachable", self.given_up.unreachable),
+            ("given_up_no_topology", self.given_up.no_topology),
+            ("hung_up", self.hung_up),
+            ("silent_links_cut", self.silent_links_cut),
             ("dials", self.dials),
             ("links_lost", self.links_lost),
             ("leases", self.leases),

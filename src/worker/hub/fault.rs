@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::Hub;
 use super::place::Body;
 use crate::clock::Now;
+use crate::config::UnknownOutcome;
 use crate::control::Hint;
 use crate::reply::errors;
 use crate::reply::redirect::{self, Host, Refusal};
 use crate::route::hold::Held;
-use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Way};
+use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Ticket, Way};
 use crate::route::verdict::{Fault, GiveUp, Verdict, judge, waits};
 use crate::topology::{Endpoint, Slot};
 use crate::upstream::queue::Orphan;
@@ -124,7 +125,13 @@ impl Hub {
 
     /// Answers a part with the reason why it has no answer, which lies at node `at`.
     fn give_up_at(&mut self, now: Now, part: &Part, why: GiveUp, at: Option<NodeId>) {
-        self.counters.given_up += 1;
+        self.note_given_up(part, why);
+        if why == GiveUp::OutcomeUnknown
+            && self.settings.unknown_outcome == UnknownOutcome::Close
+            && let Some(ticket) = self.ticket_of(part.purpose)
+        {
+            self.hang_up_at(ticket);
+        }
         let node = at.and_then(|id| self.owners.node(id));
         let endpoint = node.map(|n| n.endpoint.clone());
         let held_for = part
@@ -140,13 +147,24 @@ impl Hub {
             (GiveUp::HeldTooLong, Target::Slot(slot)) => {
                 errors::hold_ran_out(slot.get(), endpoint.as_ref(), held_for)
             }
-            (GiveUp::HoldFull, Target::Slot(slot)) => errors::hold_is_full(slot.get()),
+            (GiveUp::HoldFull, Target::Slot(slot)) => {
+                errors::hold_is_full(slot.get(), endpoint.as_ref())
+            }
         };
         self.answer_error(now, part, &text);
     }
 
+    /// The seat that waits for a part's answer, be it by way of a try.
+    fn ticket_of(&self, purpose: Purpose) -> Option<Ticket> {
+        match purpose {
+            Purpose::Answer(ticket) => Some(ticket),
+            Purpose::Try(waiter, _) => self.waiter_ticket(waiter),
+            Purpose::Look(..) | Purpose::PutBack | Purpose::Listen(_) | Purpose::Swallow => None,
+        }
+    }
+
     pub(super) fn refuse_unreachable(&mut self, now: Now, part: &Part) {
-        self.counters.given_up += 1;
+        self.counters.given_up.no_topology += 1;
         let text = errors::no_topology_yet(&self.trouble);
         self.answer_error(now, part, &text);
     }

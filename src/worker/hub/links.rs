@@ -259,7 +259,7 @@ impl Hub {
         }
     }
 
-    fn links_of(&self, nodes: &[NodeId]) -> Vec<LinkId> {
+    pub(super) fn links_of(&self, nodes: &[NodeId]) -> Vec<LinkId> {
         let links = self
             .links
             .iter()

@@ -27,6 +27,7 @@ mod spread_read;
 mod standing;
 mod tracking;
 mod transaction;
+mod trouble;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ use self::owners::Owners;
 use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::lookup::CommandTable;
+use crate::config::UnknownOutcome;
 use crate::config::limits::Limits;
 use crate::control::Hint;
 use crate::downstream::local::{Face, Identity};
@@ -69,6 +71,7 @@ pub struct Settings {
     pub request: RequestLimits,
     pub reply: ReplyLimits,
     pub retry: RetryLimits,
+    pub unknown_outcome: UnknownOutcome,
     pub backoff: BackoffLimits,
     pub greeting: Greeting,
     /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
@@ -93,6 +96,9 @@ pub struct Hub {
     generations: u32,
     owners: Owners,
     lanes: Lanes,
+    /// Something is held, or was a moment ago.
+    hold: Option<trouble::Hold>,
+    oldest: trouble::Oldest,
     scripts: Scripts,
     gathers: Slab<Gather>,
     spare_gathers: Vec<Gather>,
@@ -185,6 +191,8 @@ impl Hub {
             generations: 0,
             owners: Owners::new(),
             lanes: Lanes::default(),
+            hold: None,
+            oldest: trouble::Oldest::default(),
             scripts: Scripts::new(settings.limits.script_bytes_max),
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
@@ -254,7 +262,7 @@ impl Hub {
 
     /// These nodes do not answer the control plane's probes: nothing new is sent to them until they do.
     pub fn on_suspects(&mut self, now: Now, suspects: &BTreeSet<Endpoint>) {
-        let recovered = self.owners.note_suspects(suspects);
+        let recovered = self.owners.note_suspects(now, suspects);
         self.skip_brief(now);
         if recovered {
             self.lanes.end_pauses();
@@ -276,6 +284,8 @@ impl Hub {
     /// Time has passed.
     pub fn on_timer(&mut self, now: Now) {
         self.expire_held(now);
+        self.give_up_silent(now);
+        self.check_oldest(now);
         self.expire_retiring(now);
         self.release_held(now);
         self.expire_waits(now);
@@ -286,6 +296,7 @@ impl Hub {
         self.look_after_ears(now);
         self.tend_topics(now);
         self.end_pause_if_over(now);
+        self.end_hold_if_over(now);
     }
 
     /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
@@ -295,6 +306,7 @@ impl Hub {
             self.idle_check,
             self.standing_check,
             self.watches_end(),
+            self.trouble_ends(),
             self.pubsub.deadline(),
         ];
         wait.into_iter().chain(checks.into_iter().flatten()).min()

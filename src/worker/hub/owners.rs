@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use super::lease::Idle;
+use crate::clock::Now;
 use crate::resp::Proto;
 use crate::route::part::{LinkId, NodeId, Target};
 use crate::route::scan::{self, SlotSet};
@@ -45,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) known: bool,
     /// Does not answer probes: nothing new is sent there.
     pub(crate) suspect: bool,
+    /// Since when, until that has had its consequences.
+    silent_since: Option<Now>,
 }
 
 impl Node {
@@ -172,6 +176,7 @@ impl Owners {
             idle: [const { Vec::new() }; 2],
             known: true,
             suspect: false,
+            silent_since: None,
         });
         id
     }
@@ -231,14 +236,32 @@ impl Owners {
     }
 
     /// Takes note of who does not answer. Returns whether somebody answers again.
-    pub(crate) fn note_suspects(&mut self, suspects: &BTreeSet<Endpoint>) -> bool {
+    pub(crate) fn note_suspects(&mut self, now: Now, suspects: &BTreeSet<Endpoint>) -> bool {
         let mut recovered = false;
         for node in &mut self.nodes {
             let suspect = suspects.contains(&node.endpoint);
             recovered |= node.suspect && !suspect;
+            if node.suspect != suspect {
+                node.silent_since = suspect.then_some(now);
+            }
             node.suspect = suspect;
         }
         recovered
+    }
+
+    /// Since when the node has been silent that has been for longest.
+    pub(crate) fn silent_since(&self) -> Option<Now> {
+        self.nodes.iter().filter_map(|node| node.silent_since).min()
+    }
+
+    /// Takes the nodes that have been silent for `silence_max` or longer, and since when; none twice.
+    pub(crate) fn take_silent(&mut self, now: Now, silence_max: Duration) -> Vec<(NodeId, Now)> {
+        let nodes = (0..).map(NodeId).zip(&mut self.nodes);
+        let taken = nodes.filter_map(|(id, node)| {
+            let is_due = |since: &mut Now| now.since(*since) >= silence_max;
+            Some((id, node.silent_since.take_if(is_due)?))
+        });
+        taken.collect()
     }
 
     pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {

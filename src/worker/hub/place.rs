@@ -65,6 +65,9 @@ impl Hub {
         }
         match self.link_for(now, node, &part) {
             Ok(link) => {
+                if part.target.is_node() {
+                    self.note_for_one_node(now);
+                }
                 if waits(&part) {
                     self.note_wait_placed(now, &part);
                 }
@@ -126,7 +129,7 @@ impl Hub {
             return self.give_up(now, &part, GiveUp::HoldFull);
         }
         part.troubled_since.get_or_insert(now);
-        self.counters.held += 1;
+        self.note_held(now);
         self.lanes.hold(
             Held {
                 part,

@@ -63,7 +63,14 @@ impl Hub {
         let session = session.filter(|s| s.generation == ticket.session.generation);
         let step = match session.and_then(|s| s.replies.seat_mut(ticket.seat)) {
             Some(Seat::Walks(walk)) => walk.step(owners),
-            Some(Seat::Waits | Seat::Gathers(_) | Seat::Executes(_) | Seat::Full { .. }) | None => {
+            Some(
+                Seat::Waits
+                | Seat::Gathers(_)
+                | Seat::Executes(_)
+                | Seat::Full { .. }
+                | Seat::Closes,
+            )
+            | None => {
                 return;
             }
         };

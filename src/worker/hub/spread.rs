@@ -218,6 +218,13 @@ impl Hub {
         }
     }
 
+    pub(super) fn waiter_ticket(&self, waiter: WaiterId) -> Option<Ticket> {
+        self.spread
+            .requests
+            .get(&waiter)
+            .map(|request| request.ticket)
+    }
+
     pub(super) fn answer_waiter(&mut self, now: Now, waiter: WaiterId, frame: &[u8]) {
         if let Some(request) = self.spread.requests.get(&waiter) {
             let ticket = request.ticket;

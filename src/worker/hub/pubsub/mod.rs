@@ -223,7 +223,7 @@ impl Hub {
     pub(super) fn expire_subscribing(&mut self, now: Now) {
         while let Some(&(at, id)) = self.pubsub.subscribing.first().filter(|(at, _)| *at <= now) {
             self.pubsub.subscribing.remove(&(at, id));
-            self.counters.given_up += 1;
+            self.counters.given_up.hold_ran_out += 1;
             let text = self.why_unheard(now, id);
             self.refuse_subscribing(now, id, text.as_bytes());
         }
