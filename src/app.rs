@@ -1,13 +1,14 @@
 //! Puts the pieces together: control plane, workers, acceptors; and takes them down again.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::command::lookup::CommandTable;
 use crate::config::{Config, CrossSlot, ListenAddr, Upstream};
@@ -20,20 +21,21 @@ use crate::route::verdict::RetryLimits;
 use crate::upstream::backoff::BackoffLimits;
 use crate::upstream::handshake::Greeting;
 use crate::worker::accept::{self, Door, Doors, Listener};
-use crate::worker::hub::{Hub, Settings};
-use crate::worker::{self, Setup, Shared};
-
-/// How long requests in flight may take to end once we are told to stop.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::worker::hub::{DoorCounts, Hub, Settings};
+use crate::worker::{self, Drained, Setup, Shared};
 
 /// Connections that wait for one worker to take them.
 const WAITING_MAX: usize = 128;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, and then until the clients have what they had asked for.
 ///
 /// # Errors
-/// When a listener cannot be bound or the system refuses a thread.
-pub fn run(config: Config) -> anyhow::Result<()> {
+/// When a listener cannot be bound or the system refuses a thread, and when a second signal cuts the clients off.
+pub fn run(mut config: Config) -> anyhow::Result<()> {
+    if let Err(error) = net::raise_descriptors_max() {
+        tracing::debug!("the limit of file descriptors stays as it is: {error}");
+    }
+    fit_clients(&mut config, net::descriptors_max());
     let config = Arc::new(config);
     let runtime = worker::runtime().context("cannot start a runtime")?;
     runtime.block_on(serve(config))
@@ -56,39 +58,87 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     }
     let (control, control_thread) =
         control::start(source(&config)).context("cannot start the control plane")?;
-    let (doors, threads) = start_workers(&config, port, &control)?;
+    let (doors, mut workers) = start_workers(&config, port, &control)?;
+    let (stop, stopped) = watch::channel(());
     let accept = |(listener, splits_transactions)| {
         let doors = Doors {
             splits_transactions,
             ..doors.clone()
         };
-        tokio::task::spawn_local(accept::run(listener, doors))
+        tokio::task::spawn_local(accept::run(listener, doors, stopped.clone()))
     };
     let acceptors: Vec<_> = listeners.into_iter().map(accept).collect();
-    wait_for_signal().await?;
+    let mut signals = Signals::new()?;
+    signals.next().await;
     tracing::info!("stopping: no new connections, finishing what is in flight");
-    for acceptor in acceptors {
-        acceptor.abort();
-        // An aborted task has given back its listener and its way to the workers once it is joined.
-        drop(acceptor.await);
+    drop((doors, stop));
+    tokio::select! {
+        drained = drain(acceptors, &mut workers) => tracing::info!(
+            served_out = drained.served_out, cut = drained.cut, "stopped"
+        ),
+        () = signals.next() => anyhow::bail!("stopped at once, by a second signal"),
     }
-    drop(doors);
-    tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())))
-        .await?;
     control_thread.stop();
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// Waits until the acceptors have closed and every worker has ended.
+async fn drain(acceptors: Vec<JoinHandle<()>>, workers: &mut mpsc::Receiver<Drained>) -> Drained {
+    for acceptor in acceptors {
+        // Each has given back its listener and its way to the workers once it is joined.
+        drop(acceptor.await);
     }
-    Ok(())
+    let mut all = Drained::default();
+    while let Some(drained) = workers.recv().await {
+        all.served_out += drained.served_out;
+        all.cut += drained.cut;
+    }
+    all
+}
+
+/// What tells us to stop.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+/// Lowers `max-clients` to what the file descriptors of the process allow, as a server does.
+fn fit_clients(config: &mut Config, descriptors: Option<u64>) {
+    let Some(descriptors) = descriptors else {
+        return;
+    };
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let fitting = clients_beside(config.limits.reserved_descriptors_min, descriptors);
+    if fitting < config.clients_max {
+        tracing::warn!(
+            "max-clients is {fitting} instead of {}: there are {descriptors} file descriptors, \
+             and {} of them are kept for links, listeners and the control plane",
+            config.clients_max,
+            descriptors.saturating_sub(fitting),
+        );
+        config.clients_max = fitting;
+    }
+}
+
+/// How many clients so many descriptors are good for.
+fn clients_beside(reserved: usize, descriptors: usize) -> usize {
+    (descriptors - reserved.min(descriptors / 2)).max(1)
 }
 
 fn source(config: &Config) -> Source {
@@ -112,16 +162,20 @@ fn start_workers(
     config: &Config,
     port: u16,
     control: &Control,
-) -> anyhow::Result<(Doors, Vec<JoinHandle<()>>)> {
+) -> anyhow::Result<(Doors, mpsc::Receiver<Drained>)> {
     let random = RandomState::new();
     let scan_book = Arc::new(std::sync::Mutex::new(ScanBook::new(
         config.limits.scan_tokens_max,
         random.hash_one("scan"),
     )));
+    let counts = Arc::new(DoorCounts::default());
     let mut doors = Vec::new();
-    let mut threads = Vec::new();
+    let (ended, workers) = mpsc::channel(config.workers);
     for index in 0..config.workers {
-        let settings = Arc::new(settings(config, port, &random, index));
+        let settings = Arc::new(Settings {
+            doors: counts.clone(),
+            ..settings(config, port, &random, index)
+        });
         let (sender, accepted) = mpsc::channel(WAITING_MAX);
         let shared = Arc::new(Shared::default());
         doors.push(Door {
@@ -134,7 +188,8 @@ fn start_workers(
             control.hints.clone(),
         );
         let (book, face) = (scan_book.clone(), worker::face(&NodeFacts::default()));
-        let thread = thread::Builder::new()
+        let (ended, grace) = (ended.clone(), config.shutdown_grace);
+        thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
                 let hub = Hub::new(settings, Arc::new(CommandTable::new()), face, book);
@@ -147,20 +202,25 @@ fn start_workers(
                     shared,
                 };
                 match worker::runtime() {
-                    Ok(runtime) => runtime.block_on(worker::run(setup, GRACE)),
+                    Ok(runtime) => {
+                        let drained = runtime.block_on(worker::run(setup, grace));
+                        // Nobody waits for it after a second signal.
+                        let _ = ended.try_send(drained);
+                    }
                     Err(error) => tracing::error!("worker {index} cannot start: {error}"),
                 }
             })?;
-        threads.push(thread);
     }
     let doors = Doors {
         workers: doors.into(),
         ids: Arc::default(),
         clients_max: config.clients_max,
-        refused: Arc::default(),
+        counts,
+        linger: config.limits.linger_timeout,
+        lingering: Arc::new(Semaphore::new(config.limits.lingering_clients_max)),
         splits_transactions: false,
     };
-    Ok((doors, threads))
+    Ok((doors, workers))
 }
 
 fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> Settings {
@@ -190,6 +250,8 @@ fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> 
         process_id: std::process::id(),
         port,
         clients_max: config.clients_max as u64,
+        client_idle_timeout: config.client_idle_timeout,
+        doors: Arc::default(),
         seed: random.hash_one(worker),
     }
 }
@@ -198,4 +260,17 @@ fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> 
 fn run_id(random: &RandomState) -> String {
     let words = (0..3).map(|word| format!("{:016x}", random.hash_one(("run id", word))));
     words.collect::<String>().chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_descriptors_for_everything_else_but_never_more_than_half() {
+        for (descriptors, expected) in [(20_000, 19_744), (1024, 768), (512, 256), (41, 21), (1, 1)]
+        {
+            assert_eq!(clients_beside(256, descriptors), expected, "{descriptors}");
+        }
+    }
 }

@@ -126,6 +126,8 @@ fn defaults_are_those_of_the_table() {
     assert_eq!((config.workers, config.clients_max), (1, 10_000));
     assert_eq!(config.failover_hold, Duration::from_secs(15));
     assert_eq!(config.probe_interval, Some(Duration::from_millis(500)));
+    assert_eq!(config.client_idle_timeout, None);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(5));
     assert_eq!(config.client_name, "slotcar");
     assert_eq!(config.log_level.to_string(), "info");
 }
@@ -174,6 +176,8 @@ fn the_file_takes_lists_numbers_and_tables() {
                username = 'app'\n\
                password-file = '{folder}/secret'\n\
                max-clients = 1_000\n\
+               client-idle-timeout = '5m'\n\
+               shutdown-grace = '0'\n\
                probe-interval = '0'\n",
         ..Setup::default()
     }
@@ -184,6 +188,8 @@ fn the_file_takes_lists_numbers_and_tables() {
     assert_eq!(password(&config), Some(SECRET.as_bytes()));
     assert_eq!(config.credentials.unwrap().username.as_deref(), Some("app"));
     assert_eq!(config.clients_max, 1000);
+    assert_eq!(config.client_idle_timeout, Some(Duration::from_secs(300)));
+    assert_eq!(config.shutdown_grace, Duration::ZERO);
     assert_eq!(config.probe_interval, None);
 }
 
@@ -411,8 +417,8 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, username, \
-             password, password-file, client-name, workers, max-clients, failover-hold, cross-slot-transactions, probe-interval, log-level, \
-             log-format"
+             password, password-file, client-name, workers, max-clients, client-idle-timeout, failover-hold, cross-slot-transactions, probe-interval, \
+             shutdown-grace, log-level, log-format"
                 .into(),
         ),
         (

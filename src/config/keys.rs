@@ -124,6 +124,16 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         value: "DURATION",
+        about: "Time after which a client that asks for nothing is closed; 0 = never. Not if it waits or listens",
+        default: Some("0"),
+        expected: "a duration such as 300s or 5m, up to 1440m, or 0",
+        ..key("client-idle-timeout", |draft, texts| {
+            one(texts, |text| parse::duration(text, Duration::ZERO..=DAY))
+                .map(|time| draft.client_idle_timeout = time)
+        })
+    },
+    Key {
+        value: "DURATION",
         about: "How long requests wait for a shard without a usable primary before they fail",
         default: Some("15s"),
         expected: "a duration such as 15s or 500ms, up to 10m",
@@ -163,6 +173,18 @@ pub static KEYS: &[Key] = &[
                 parse::duration(text, Duration::ZERO..=TEN_MINUTES)
             })
             .map(|time| draft.probe_interval = time)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "Once told to stop (SIGTERM, SIGINT): how long clients may take to get what they have asked for",
+        default: Some("5s"),
+        expected: "a duration such as 5s or 500ms, up to 10m",
+        ..key("shutdown-grace", |draft, texts| {
+            one(texts, |text| {
+                parse::duration(text, Duration::ZERO..=TEN_MINUTES)
+            })
+            .map(|time| draft.shutdown_grace = time)
         })
     },
     Key {
@@ -215,10 +237,12 @@ pub(super) struct Draft {
     pub(super) client_name: String,
     pub(super) workers: usize,
     pub(super) clients_max: usize,
+    pub(super) client_idle_timeout: Duration,
     pub(super) failover_hold: Duration,
     pub(super) cross_slot: CrossSlot,
     pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
+    pub(super) shutdown_grace: Duration,
     pub(super) log_level: LevelFilter,
     pub(super) log_format: LogFormat,
     pub(super) file: Option<PathBuf>,
@@ -300,10 +324,12 @@ impl Default for Draft {
             client_name: String::new(),
             workers: 0,
             clients_max: 0,
+            client_idle_timeout: Duration::ZERO,
             failover_hold: Duration::ZERO,
             cross_slot: CrossSlot::Refuse,
             unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
+            shutdown_grace: Duration::ZERO,
             log_level: LevelFilter::OFF,
             log_format: LogFormat::Human,
             file: None,
@@ -313,6 +339,7 @@ impl Default for Draft {
 
 pub(super) const VARIABLE_PREFIX: &str = "SLOTCAR_";
 const TEN_MINUTES: Duration = Duration::from_secs(600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const LOG_LEVELS: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::ERROR),
     ("warn", LevelFilter::WARN),

@@ -58,6 +58,12 @@ limits! {
         "Replies a client has not taken; from here on it is not read from. A client that reads never gets here.";
     session_output_bytes_max: usize = GIB,
         "Replies a client has not taken; from here on it is closed. Leaves room for one reply of the largest bulk, 512 MiB.";
+    linger_timeout: Duration = Duration::from_secs(1),
+        "Time that a client whose connection ends here has to read what was written last, before the socket is closed. A slow round trip.";
+    lingering_clients_max: usize = 128,
+        "Clients refused for there being too many that get this time; further ones are closed at once, as at a server.";
+    reserved_descriptors_min: usize = 256,
+        "File descriptors kept for links, listeners and the control plane; max-clients has to fit beside them, or beside half of what there is.";
     link_queue_bytes_soft: usize = 4 * MIB,
         "Bytes that a link has not written; from here on the sessions that fill it are not read from. A few socket buffers.";
     link_queue_requests_max: usize = 65_536,
@@ -156,6 +162,7 @@ mod tests {
             "_tokens",
             "_keys",
             "_clients",
+            "_descriptors",
             "_nodes",
             "_links",
         ];

@@ -43,12 +43,16 @@ pub struct Config {
     pub workers: usize,
     /// Clients at a time, all workers together. `1 <= clients_max <= 1_000_000`
     pub clients_max: usize,
+    /// How long a client may ask for nothing; none: for ever.
+    pub client_idle_timeout: Option<Duration>,
     /// How long requests wait for a shard without a usable primary; zero: not at all.
     pub failover_hold: Duration,
     /// What a client is told whose request may or may not have been executed.
     pub unknown_outcome: UnknownOutcome,
     /// How often a silent node is probed; none: never.
     pub probe_interval: Option<Duration>,
+    /// How long clients are served once slotcar is told to stop.
+    pub shutdown_grace: Duration,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
     pub limits: Limits,

@@ -175,6 +175,21 @@ impl Session {
         self.is_finished() || self.blocked.is_some() || self.subscriptions.is_some()
     }
 
+    /// Nothing is under way: what came has been answered, and the answers are written. A client that waits for something
+    /// can be left at any time, as by a server that stops.
+    pub fn is_quiet(&self, has_read_all: bool) -> bool {
+        let has_all = self.replies.is_empty() && !self.stalled && self.input.is_empty();
+        self.out.is_empty() && ((has_all && has_read_all) || self.blocked.is_some())
+    }
+
+    /// Since when its client has neither asked for anything nor taken a reply, if nothing is to come from us.
+    pub fn idle_since(&self) -> Option<Now> {
+        let monitors = self.standing.as_ref().is_some_and(|mine| mine.monitors);
+        let listens = self.subscriptions.is_some() || monitors;
+        let is_owed = !self.replies.is_empty() || (self.stalled && self.out.is_empty());
+        (!listens && !is_owed).then_some(self.identity.last_active)
+    }
+
     /// Everything that was owed has been written: the connection can end.
     pub fn is_finished(&self) -> bool {
         let is_answered =

@@ -103,7 +103,7 @@ impl Drop for SocketFile {
 fn start(socket: &Socket, address: &SockAddr) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(BACKLOG.into())
 }
 
 /// Removes the file of a socket whose process is gone. Leaves anything else alone, for `bind` to complain about.
@@ -118,8 +118,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// As the server's `tcp-backlog`; the system caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 511;
+/// Connections that wait to be accepted. As the server's `tcp-backlog`; the system caps it at `net.core.somaxconn`.
+pub const BACKLOG: u16 = 511;
 /// As the server's `tcp-keepalive` of 300 s and the way it divides it: a probe after 300 s of silence,
 /// then three more, a third of that apart.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(300);

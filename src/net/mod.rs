@@ -4,13 +4,15 @@
 //! crate: what the bytes mean is decided elsewhere.
 
 mod address;
+mod descriptors;
 mod listen;
 mod outbuf;
 mod pool;
 mod stream;
 
 pub use address::{BadListenAddr, ListenAddr};
-pub use listen::{Bound, SocketFile, bind, tune_stream};
+pub use descriptors::{descriptors_max, raise_descriptors_max};
+pub use listen::{BACKLOG, Bound, SocketFile, bind, tune_stream};
 pub use outbuf::{LARGE_BYTES_MIN, OutBuf};
 pub use pool::Pool;
 pub use stream::Stream;

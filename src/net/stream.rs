@@ -1,11 +1,14 @@
 //! One byte stream, whatever it runs over.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -45,14 +48,29 @@ impl Stream {
         }
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Ends the connection so that what was written last is not lost: tells the peer that nothing more comes, then drops
+    /// whatever it still sends, until it has closed its end or `limit` is over.
     ///
-    /// # Errors
-    /// What the system says.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Closing at once would answer bytes that are unread, or still on their way, with a reset, and that may overtake
+    /// what the peer has not read (RFC 1122, 4.2.2.13).
+    pub async fn end(mut self, limit: Duration) {
+        if poll_fn(|cx| self.poll_shutdown(cx)).await.is_ok() {
+            let mut dropped = [0; DROPPED_BYTES];
+            let rest = async {
+                while let Ok(1..) = poll_fn(|cx| self.poll_read(cx, &mut dropped)).await {}
+            };
+            // Over or not: it ends here.
+            drop(timeout(limit, rest).await);
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
+
+/// One read of what nobody wants.
+const DROPPED_BYTES: usize = 4096;

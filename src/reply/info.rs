@@ -24,6 +24,9 @@ pub struct ServerFace<'a> {
     pub connected_clients: u64,
     pub blocked_clients: u64,
     pub clients_max: u64,
+    /// Since the start; those refused for `clients_max` are among those received.
+    pub connections_received: u64,
+    pub connections_refused: u64,
     /// Lines of the `# slotcar` section, as they shall appear. No line ends, no colon in a name.
     pub slotcar: &'a [(&'a str, String)],
 }

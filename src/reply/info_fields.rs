@@ -53,6 +53,8 @@ pub(super) enum Fact {
     ConnectedClients,
     BlockedClients,
     ClientsMax,
+    ConnectionsReceived,
+    ConnectionsRefused,
 }
 
 /// The sections of one `INFO` text. Lines that are no field are skipped.
@@ -278,6 +280,8 @@ fn own(fact: Fact, face: &ServerFace<'_>) -> String {
         Fact::ConnectedClients => face.connected_clients.to_string(),
         Fact::BlockedClients => face.blocked_clients.to_string(),
         Fact::ClientsMax => face.clients_max.to_string(),
+        Fact::ConnectionsReceived => face.connections_received.to_string(),
+        Fact::ConnectionsRefused => face.connections_refused.to_string(),
     }
 }
 
@@ -421,6 +425,11 @@ const PERSISTENCE: &[(&str, Rule)] = &[
 ];
 
 const STATS: &[(&str, Rule)] = &[
+    (
+        "total_connections_received",
+        Rule::Own(Fact::ConnectionsReceived),
+    ),
+    ("rejected_connections", Rule::Own(Fact::ConnectionsRefused)),
     ("expired_stale_perc", Rule::Max),
     ("total_eviction_exceeded_time", Rule::Max),
     ("current_eviction_exceeded_time", Rule::Max),

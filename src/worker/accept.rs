@@ -1,20 +1,25 @@
 //! Accepts connections and hands each to the worker that has the fewest.
 
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Shared;
-use crate::clock::Now;
+use super::hub::DoorCounts;
+use crate::clock::{self, Now};
 use crate::downstream::local::{Address, Identity};
-use crate::net::{Bound, SocketFile, Stream, tune_stream};
+use crate::net::{BACKLOG, Bound, SocketFile, Stream, descriptors_max, tune_stream};
 use crate::reply::errors;
 
 /// Pause after an accept that failed for want of something (descriptors, memory).
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is said that this happens.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// A connection on its way to its worker.
 pub struct Accepted {
@@ -32,6 +37,15 @@ pub enum Socket {
     Unix(std::os::unix::net::UnixStream),
 }
 
+impl Socket {
+    fn of(stream: Stream) -> io::Result<Self> {
+        Ok(match stream {
+            Stream::Tcp(stream) => Self::Tcp(stream.into_std()?),
+            Stream::Unix(stream) => Self::Unix(stream.into_std()?),
+        })
+    }
+}
+
 /// A socket that listens, on the acceptor's runtime.
 pub enum Listener {
     Tcp(tokio::net::TcpListener),
@@ -46,7 +60,10 @@ pub struct Doors {
     /// The id of the newest client: `CLIENT ID`.
     pub ids: Arc<AtomicU64>,
     pub clients_max: usize,
-    pub refused: Arc<AtomicUsize>,
+    pub counts: Arc<DoorCounts>,
+    /// Clients that were turned away may read why for this long, and as many of them at a time.
+    pub linger: Duration,
+    pub lingering: Arc<Semaphore>,
     pub splits_transactions: bool,
 }
 
@@ -70,22 +87,98 @@ impl Accepted {
     }
 }
 
-/// Accepts until the task is dropped.
-pub async fn run(listener: Listener, doors: Doors) {
-    let mut failing = false;
+/// Accepts until `stop` has lost its sender. Whoever has connected by then is handed over before the listener closes.
+pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>) {
+    let mut trouble = Trouble::default();
     loop {
-        match listener.accept().await {
-            Ok((socket, peer, local)) => {
-                failing = false;
-                hand_over(&doors, socket, peer, local).await;
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.changed() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                trouble.on_success();
+                hand_over(&doors, accepted).await;
             }
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!("cannot accept connections: {error}");
+                doors.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
+                if is_of_one_connection(&error) {
+                    tracing::debug!("a connection failed before it was accepted: {error}");
+                } else {
+                    trouble.on_error(&doors, &error);
+                    tokio::time::sleep(PAUSE).await;
                 }
-                tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+    // The runtime looks at its sockets before it goes on here.
+    tokio::task::yield_now().await;
+    for _ in 0..BACKLOG {
+        tokio::select! {
+            biased;
+            Ok(accepted) = listener.accept() => hand_over(&doors, accepted).await,
+            () = std::future::ready(()) => break,
+            else => break,
+        }
+    }
+}
+
+/// Whether an accept failed because of the connection that it was to take. Source: accept(2), "Error handling".
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable,
+        PermissionDenied,
+    };
+    let kinds = [
+        ConnectionAborted,
+        ConnectionReset,
+        HostUnreachable,
+        NetworkDown,
+        NetworkUnreachable,
+        PermissionDenied,
+    ];
+    kinds.contains(&error.kind())
+}
+
+/// What has been said of accepts that fail: the beginning and the end of it, and not every minute anew.
+#[derive(Default)]
+struct Trouble {
+    said: Option<Now>,
+    is_over: bool,
+}
+
+impl Trouble {
+    fn on_error(&mut self, doors: &Doors, error: &io::Error) {
+        let now = clock::now();
+        if self.said.is_some_and(|said| now.since(said) < SAY_EVERY) {
+            return;
+        }
+        (self.said, self.is_over) = (Some(now), false);
+        tracing::warn!(
+            clients = doors.clients(),
+            "cannot accept connections, with {} file descriptors at most: {error}",
+            descriptors_max().map_or_else(|| "any number of".to_owned(), |max| max.to_string())
+        );
+    }
+
+    fn on_success(&mut self) {
+        if self.said.is_some() && !std::mem::replace(&mut self.is_over, true) {
+            tracing::info!("connections are accepted again");
+        }
+    }
+}
+
+impl Doors {
+    /// Connections of all workers.
+    fn clients(&self) -> usize {
+        self.workers.iter().map(Door::load).sum()
+    }
+}
+
+impl Door {
+    fn load(&self) -> usize {
+        self.shared.sessions.load(Ordering::Relaxed)
     }
 }
 
@@ -103,7 +196,7 @@ impl Listener {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Socket, Address, Address)> {
+    async fn accept(&self) -> io::Result<(Stream, Address, Address)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -111,57 +204,53 @@ impl Listener {
                 if let Err(error) = tune_stream(&stream) {
                     tracing::debug!(client = %peer, "socket options: {error}");
                 }
-                Ok((
-                    Socket::Tcp(stream.into_std()?),
-                    Address::Tcp(peer),
-                    Address::Tcp(local),
-                ))
+                Ok((Stream::Tcp(stream), Address::Tcp(peer), Address::Tcp(local)))
             }
             Self::Unix(listener, file) => {
                 let (stream, _) = listener.accept().await?;
                 let path = Address::Unix(file.path().to_string_lossy().into());
-                Ok((Socket::Unix(stream.into_std()?), path.clone(), path))
+                Ok((Stream::Unix(stream), path.clone(), path))
             }
         }
     }
 }
 
-async fn hand_over(doors: &Doors, socket: Socket, peer: Address, local: Address) {
-    let load = |door: &Door| door.shared.sessions.load(Ordering::Relaxed);
-    if doors.workers.iter().map(load).sum::<usize>() >= doors.clients_max {
-        doors.refused.fetch_add(1, Ordering::Relaxed);
-        return turn_away(socket);
+async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Address)) {
+    doors.counts.received.fetch_add(1, Ordering::Relaxed);
+    if doors.clients() >= doors.clients_max {
+        doors.counts.refused.fetch_add(1, Ordering::Relaxed);
+        return turn_away(doors, stream);
     }
-    let Some(door) = doors.workers.iter().min_by_key(|door| load(door)) else {
+    let Some(door) = doors.workers.iter().min_by_key(|door| door.load()) else {
         return;
     };
+    let stream = match Socket::of(stream) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::debug!(client = %peer, "gone already: {error}"),
+    };
     door.shared.sessions.fetch_add(1, Ordering::Relaxed);
-    let id = doors.ids.fetch_add(1, Ordering::Relaxed) + 1;
-    if door
-        .sender
-        .send(Accepted {
-            stream: socket,
-            splits_transactions: doors.splits_transactions,
-            id,
-            peer,
-            local,
-        })
-        .await
-        .is_err()
-    {
+    let accepted = Accepted {
+        stream,
+        splits_transactions: doors.splits_transactions,
+        id: doors.ids.fetch_add(1, Ordering::Relaxed) + 1,
+        peer,
+        local,
+    };
+    if door.sender.send(accepted).await.is_err() {
         door.shared.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Says why, as far as the socket takes it at once, and closes.
-fn turn_away(socket: Socket) {
-    use std::io::Write;
-    let text = format!("-{}\r\n", errors::MAX_CLIENTS);
-    let said = match socket {
-        Socket::Tcp(mut socket) => socket.write(text.as_bytes()),
-        Socket::Unix(mut socket) => socket.write(text.as_bytes()),
-    };
-    if let Err(error) = said {
-        tracing::debug!("a client that was turned away is gone: {error}");
-    }
+/// Says why and closes, so that the client can read it even if it has sent something already; if many such clients are
+/// there, at once, as a server does.
+fn turn_away(doors: &Doors, mut stream: Stream) {
+    let lingers = doors.lingering.clone().try_acquire_owned().ok();
+    let limit = lingers.as_ref().map_or(Duration::ZERO, |_| doors.linger);
+    tokio::task::spawn_local(async move {
+        let text = format!("-{}\r\n", errors::MAX_CLIENTS);
+        // A new socket takes this much at once; an error means that the client has left.
+        drop(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(text.as_bytes())])).await);
+        stream.end(limit).await;
+        drop(lingers);
+    });
 }

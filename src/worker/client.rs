@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::Worker;
 use super::accept::Accepted;
 use super::hub::Hub;
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::net::Stream;
 use crate::route::part::SessionId;
 
@@ -17,7 +17,20 @@ const SLICES_MAX: usize = 32;
 /// How a connection goes on.
 enum Next {
     Wait,
+    /// The client has sent nothing more so far.
+    Empty,
     Close,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client has left, or nothing more is said to it.
+    Over,
+    /// It has been told all that there is; it may not have read that yet.
+    Told,
+    /// The worker stops, and nothing of this client is under way.
+    Quiet,
 }
 
 /// Serves a connection until it ends.
@@ -38,30 +51,54 @@ pub(super) fn start(worker: &Rc<Worker>, accepted: Accepted) {
     drop(hub);
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
-        poll_fn(|cx| pump(&worker, id, &mut stream, cx)).await;
-        worker.hub.borrow_mut().on_client_gone(clock::now(), id);
-        worker.settle();
+        let end = serve(&worker, id, &mut stream).await;
+        let lingers = worker.leave(id);
+        if end != End::Over && !lingers.is_zero() {
+            // In a box: it would make every session's task larger.
+            Box::pin(stream.end(lingers)).await;
+        }
         worker.note_session_ended();
     });
 }
 
-fn pump(worker: &Rc<Worker>, id: SessionId, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+async fn serve(worker: &Rc<Worker>, id: SessionId, stream: &mut Stream) -> End {
+    let end = poll_fn(|cx| pump(worker, id, stream, cx)).await;
+    if end != End::Quiet {
+        return end;
+    }
+    // What had come before may not have been noticed yet: the runtime looks at its sockets before it goes on here.
+    tokio::task::yield_now().await;
+    poll_fn(|cx| pump(worker, id, stream, cx)).await
+}
+
+fn pump(
+    worker: &Rc<Worker>,
+    id: SessionId,
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+) -> Poll<End> {
     worker.register_session(id, cx.waker());
     let polled = loop {
-        worker.hub.borrow_mut().on_client_ready(clock::now(), id);
+        let now = clock::now();
+        worker.hub.borrow_mut().on_client_ready(now, id);
         let read = read(worker, id, stream, cx);
         let could_run = may_run(&worker.hub.borrow(), id);
-        let written = write(worker, id, stream, cx);
+        let written = write(worker, now, id, stream, cx);
         let hub = worker.hub.borrow();
-        match (read, written, hub.session(id)) {
-            (_, _, Some(session)) if session.cut => break Poll::Ready(()),
-            (Next::Close, _, _) | (_, Next::Close, _) | (_, _, None) => break Poll::Ready(()),
-            (Next::Wait, Next::Wait, Some(session)) if session.is_finished() => {
-                break Poll::Ready(());
-            }
+        let Some(session) = hub.session(id).filter(|session| !session.cut) else {
+            break Poll::Ready(End::Over);
+        };
+        let has_read_all = matches!(read, Next::Empty);
+        match (read, written) {
+            (Next::Close, _) | (_, Next::Close) => break Poll::Ready(End::Over),
+            _ if session.is_finished() && session.ended => break Poll::Ready(End::Over),
+            _ if session.is_finished() => break Poll::Ready(End::Told),
             // What has been written is what a stalled request, or reading on, waited for.
-            (Next::Wait, Next::Wait, Some(_)) if !could_run && may_run(&hub, id) => {}
-            (Next::Wait, Next::Wait, Some(_)) => break Poll::Pending,
+            _ if !could_run && may_run(&hub, id) => {}
+            _ if worker.stops.get() && session.is_quiet(has_read_all) => {
+                break Poll::Ready(End::Quiet);
+            }
+            (Next::Empty | Next::Wait, Next::Empty | Next::Wait) => break Poll::Pending,
         }
     };
     worker.hub.borrow_mut().on_client_polled(id);
@@ -83,8 +120,9 @@ fn read(worker: &Rc<Worker>, id: SessionId, stream: &mut Stream, cx: &mut Contex
             }
         }
         match stream.poll_read(cx, &mut buf) {
-            Poll::Pending => return Next::Wait,
-            Poll::Ready(Ok(0) | Err(_)) => return half_closed(worker, id),
+            Poll::Pending => return Next::Empty,
+            Poll::Ready(Ok(0)) => return half_closed(worker, id),
+            Poll::Ready(Err(_)) => return Next::Close,
             Poll::Ready(Ok(n)) => {
                 let bytes = buf.get(..n).unwrap_or_default();
                 worker
@@ -109,14 +147,20 @@ fn half_closed(worker: &Rc<Worker>, id: SessionId) -> Next {
     }
 }
 
-fn write(worker: &Rc<Worker>, id: SessionId, stream: &mut Stream, cx: &mut Context<'_>) -> Next {
+fn write(
+    worker: &Rc<Worker>,
+    now: Now,
+    id: SessionId,
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+) -> Next {
     let mut hub = worker.hub.borrow_mut();
     while let Some(session) = hub.session(id).filter(|session| !session.out.is_empty()) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let used = session.out.slices(&mut slices);
         match stream.poll_write(cx, slices.get(..used).unwrap_or_default()) {
             Poll::Pending => return Next::Wait,
-            Poll::Ready(Ok(n)) if n > 0 => hub.on_client_written(id, n),
+            Poll::Ready(Ok(n)) if n > 0 => hub.on_client_written(now, id, n),
             Poll::Ready(Ok(_) | Err(_)) => return Next::Close,
         }
     }

@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     link_wakers: RefCell<Vec<Option<Waker>>>,
     /// The timer has to look again when it is to wake up.
     timer: Notify,
+    /// It has been told to stop: sessions end when nothing of theirs is under way.
+    stops: Cell<bool>,
     wakes: Cell<Wakes>,
     hints: HintSender,
     shared: Arc<Shared>,
@@ -56,6 +58,15 @@ pub(crate) struct Worker {
 pub struct Shared {
     /// Connections that are open or on their way here.
     pub sessions: AtomicUsize,
+}
+
+/// What became of the clients that were there when a worker was told to stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drained {
+    /// They had got all that they had asked for, or left by themselves.
+    pub served_out: usize,
+    /// Something of theirs was still under way when time was up.
+    pub cut: usize,
 }
 
 /// What a worker's thread is given.
@@ -88,12 +99,12 @@ pub fn face(facts: &NodeFacts) -> Face {
     }
 }
 
-/// Runs a worker until its acceptor is gone and its sessions have been answered, or `grace` is over.
-pub async fn run(setup: Setup, grace: Duration) {
+/// Runs a worker until its acceptors are gone and its sessions have been served out, or `grace` is over.
+pub async fn run(setup: Setup, grace: Duration) -> Drained {
     let Setup {
         hub,
         published,
-        mut changes,
+        changes,
         hints,
         mut accepted,
         shared,
@@ -104,27 +115,30 @@ pub async fn run(setup: Setup, grace: Duration) {
         session_wakers: RefCell::default(),
         link_wakers: RefCell::default(),
         timer: Notify::new(),
+        stops: Cell::new(false),
         wakes: Cell::default(),
         hints,
         shared,
         learnt: RefCell::default(),
     });
     tokio::task::spawn_local(tick(worker.clone()));
-    worker.take_published(&published);
-    loop {
-        tokio::select! {
-            biased;
-            connection = accepted.recv() => match connection {
-                Some(connection) => client::start(&worker, connection),
-                None => break,
-            },
-            changed = changes.changed() => match changed {
-                Ok(()) => worker.take_published(&published),
-                Err(_) => break,
-            },
-        }
+    tokio::task::spawn_local(follow(worker.clone(), published, changes));
+    while let Some(connection) = accepted.recv().await {
+        client::start(&worker, connection);
     }
-    worker.drain(grace).await;
+    worker.drain(grace).await
+}
+
+/// Takes what the control plane publishes.
+async fn follow(
+    worker: Rc<Worker>,
+    published: Arc<Published>,
+    mut changes: tokio::sync::watch::Receiver<u64>,
+) {
+    worker.take_published(&published);
+    while changes.changed().await.is_ok() {
+        worker.take_published(&published);
+    }
 }
 
 impl Worker {
@@ -188,12 +202,53 @@ impl Worker {
         }
     }
 
-    /// Waits until every request that has been read is answered.
-    async fn drain(&self, grace: Duration) {
-        let deadline = clock::now() + grace;
-        while self.hub.borrow().requests_in_flight() > 0 && clock::now() < deadline {
+    /// Ends every session when nothing of its client's is under way; after half of the grace, nothing more is read from
+    /// those who never pause.
+    async fn drain(self: &Rc<Self>, grace: Duration) -> Drained {
+        let clients = self.shared.sessions.load(Ordering::Relaxed);
+        let start = clock::now();
+        self.stops.set(true);
+        self.hub.borrow_mut().on_stop();
+        self.settle();
+        if !self.is_left_by(start + grace / 2).await {
+            self.hub.borrow_mut().on_stop_reading();
+            self.settle();
+            self.is_left_by(start + grace).await;
+        }
+        let cut = self.hub.borrow().load().sessions;
+        Drained {
+            served_out: clients.saturating_sub(cut),
+            cut,
+        }
+    }
+
+    /// Waits until nobody is here and nobody is owed anything; false: not before that moment.
+    async fn is_left_by(&self, deadline: Now) -> bool {
+        loop {
+            let is_empty = self.shared.sessions.load(Ordering::Relaxed) == 0;
+            if is_empty && self.hub.borrow().is_owed_nothing() {
+                return true;
+            }
+            if clock::now() >= deadline {
+                return false;
+            }
             tokio::time::sleep(TICK).await;
         }
+    }
+
+    /// A session ends; returns how long its socket should stay open for what its client has not read yet. What was
+    /// written long ago has been read.
+    fn leave(self: &Rc<Self>, id: SessionId) -> Duration {
+        let now = clock::now();
+        let mut hub = self.hub.borrow_mut();
+        let linger = hub.limits().linger_timeout;
+        let quiet = hub
+            .session(id)
+            .map(|session| now.since(session.identity.last_active));
+        hub.on_client_gone(now, id);
+        drop(hub);
+        self.settle();
+        linger.saturating_sub(quiet.unwrap_or_default())
     }
 
     fn register(wakers: &RefCell<Vec<Option<Waker>>>, index: u32, waker: &Waker) {

@@ -33,9 +33,11 @@ macro_rules! on_both {
 
 mod blocking;
 mod bytes;
+mod clients;
 mod data_types;
 mod failover;
 mod fan_out;
+mod leaving;
 mod multi_key;
 mod pubsub;
 mod queues;

@@ -61,6 +61,8 @@ pub(crate) fn hub(
         process_id: 1,
         port: 6379,
         clients_max: 10_000,
+        client_idle_timeout: None,
+        doors: Arc::default(),
         seed,
         limits,
     };
@@ -208,7 +210,7 @@ pub(crate) fn pump_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut S
         hub.on_client_ready(now, id);
         let closed = read_client(hub, now, id, socket);
         let could_run = may_run(hub);
-        write_client(hub, id, socket);
+        write_client(hub, now, id, socket);
         let Some(session) = hub.session(id) else {
             break true;
         };
@@ -239,12 +241,12 @@ fn read_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) -> b
     false
 }
 
-fn write_client(hub: &mut Hub, id: SessionId, socket: &mut Socket) {
+fn write_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) {
     while let Some(session) = hub.session(id).filter(|session| !session.out.is_empty()) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let used = session.out.slices(&mut slices);
         match socket.write(&slices[..used]) {
-            Some(n) => hub.on_client_written(id, n),
+            Some(n) => hub.on_client_written(now, id, n),
             None => return,
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Slotcar {
     process: Process,
     log_file: PathBuf,
     expected: Vec<String>,
+    /// A test has waited for its end and knows how that was.
+    ended: bool,
 }
 
 impl Slotcar {
@@ -32,9 +35,17 @@ impl Slotcar {
 
     /// Returns when slotcar listens, whether or not anything stands behind it.
     pub fn start_listening<A: AsRef<str>>(args: &[A]) -> Slotcar {
+        Slotcar::start_by(&[], args)
+    }
+
+    /// The same, started by another program: `prlimit --nofile=300`.
+    pub fn start_by<A: AsRef<str>>(starter: &[&str], args: &[A]) -> Slotcar {
         let addr = address::unused();
-        let mut all = vec!["--listen".to_owned(), addr.to_string()];
-        all.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
+        let program = program();
+        let mut words: Vec<String> = starter.iter().map(|&word| word.to_owned()).collect();
+        words.push(program.display().to_string());
+        words.extend(["--listen".to_owned(), addr.to_string()]);
+        words.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
         let log_file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
             "slotcar-{}-{}.log",
             std::process::id(),
@@ -44,9 +55,10 @@ impl Slotcar {
         let _ = std::fs::remove_file(&log_file);
         let mut slotcar = Slotcar {
             addr,
-            process: Process::start(&program(), &all, &log_file),
+            process: Process::start(Path::new(&words[0]), &words[1..], &log_file),
             log_file,
             expected: Vec::new(),
+            ended: false,
         };
         let process = &mut slotcar.process;
         wait_until("slotcar listens", START_LIMIT, || {
@@ -88,6 +100,34 @@ impl Slotcar {
         self.process.id()
     }
 
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for the end, which the test has asked for; also says how it was.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        self.ended = true;
+        let status = self.process.wait(END_LIMIT);
+        status.unwrap_or_else(|| panic!("slotcar has not ended:\n{}", self.log()))
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        std::fs::read_dir(folder)
+            .expect("a process of ours")
+            .count()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("a process of ours");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -123,19 +163,21 @@ impl Drop for Slotcar {
             eprintln!("--- log of slotcar at {}\n{}---", self.addr, self.log());
             return;
         }
-        let early = self.process.exited();
-        assert!(
-            early.is_none(),
-            "slotcar had ended by itself, {early:?}:\n{}",
-            self.log()
-        );
-        self.process.signal("TERM");
-        let status = self.process.wait(END_LIMIT);
-        assert!(
-            status.is_some_and(|status| status.success()),
-            "slotcar should end well on SIGTERM, was: {status:?}\n{}",
-            self.log()
-        );
+        if !self.ended {
+            let early = self.process.exited();
+            assert!(
+                early.is_none(),
+                "slotcar had ended by itself, {early:?}:\n{}",
+                self.log()
+            );
+            self.process.signal("TERM");
+            let status = self.process.wait(END_LIMIT);
+            assert!(
+                status.is_some_and(|status| status.success()),
+                "slotcar should end well on SIGTERM, was: {status:?}\n{}",
+                self.log()
+            );
+        }
         let unannounced = self.unannounced();
         assert!(
             unannounced.is_empty(),

@@ -15,7 +15,7 @@ pub struct Identity {
     pub peer: Address,
     pub local: Address,
     pub created: Now,
-    /// When the last request came.
+    /// When bytes last came or went.
     pub last_active: Now,
     /// Its full name as the command table spells it: `client|list`.
     pub last_command: Option<&'static str>,

@@ -167,6 +167,7 @@ impl Hub {
                 "cut: it does not read its replies"
             );
             session.cut = true;
+            self.counters.slow_readers_cut += 1;
         }
         if !session.wake_noted {
             session.wake_noted = true;

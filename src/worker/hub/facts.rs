@@ -1,14 +1,37 @@
 //! What the hub counts, and what it says about itself.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::{Hub, Settings};
 use crate::clock::Now;
 use crate::downstream::session::Wait;
 use crate::reply::info::ServerFace;
 
+/// What happened at the doors of the process since its start, before any worker had to do with it.
+#[derive(Debug, Default)]
+pub struct DoorCounts {
+    /// Connections that were accepted, those turned away included.
+    pub received: AtomicU64,
+    /// Turned away because there were too many clients.
+    pub refused: AtomicU64,
+    /// Connections that the system did not hand over.
+    pub accept_errors: AtomicU64,
+}
+
+impl DoorCounts {
+    fn rows(&self) -> [(&'static str, u64); 3] {
+        [
+            ("connections_received", &self.received),
+            ("connections_refused", &self.refused),
+            ("accept_errors", &self.accept_errors),
+        ]
+        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
 /// Counts since the start of a worker. One writer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
-    pub connections: u64,
     pub requests: u64,
     /// Error replies made here.
     pub errors: u64,
@@ -54,6 +77,10 @@ pub struct Counters {
     /// Messages, counted once for each session that got them.
     pub messages: u64,
     pub slow_subscribers_cut: u64,
+    /// Clients that were closed because too many replies waited for them.
+    pub slow_readers_cut: u64,
+    /// Clients that were closed because they had not asked for anything for too long.
+    pub idle_clients_closed: u64,
 }
 
 /// Parts whose clients were told that they could not be served, by reason.
@@ -74,7 +101,6 @@ impl Counters {
     /// Name and value of each, for the `slotcar` section of `INFO`.
     pub fn rows(&self) -> Vec<(&'static str, u64)> {
         vec![
-            ("connections", self.connections),
             ("requests", self.requests),
             ("errors", self.errors),
             ("redirections", self.redirections),
@@ -107,6 +133,8 @@ impl Counters {
             ("resubscriptions", self.resubscriptions),
             ("messages", self.messages),
             ("slow_subscribers_cut", self.slow_subscribers_cut),
+            ("slow_readers_cut", self.slow_readers_cut),
+            ("idle_clients_closed", self.idle_clients_closed),
         ]
     }
 }
@@ -127,6 +155,8 @@ impl Settings {
             connected_clients: census.sessions,
             blocked_clients: census.blocked,
             clients_max: self.clients_max,
+            connections_received: self.doors.received.load(Ordering::Relaxed),
+            connections_refused: self.doors.refused.load(Ordering::Relaxed),
             slotcar: rows,
         }
     }
@@ -197,10 +227,10 @@ impl Hub {
             ("held_bytes", self.lanes.held_bytes().to_string()),
             ("awaited_keys", self.spread.waits.keys().to_string()),
         ];
+        let counts = self.settings.doors.rows().into_iter();
         rows.extend(
-            self.counters
-                .rows()
-                .into_iter()
+            counts
+                .chain(self.counters.rows())
                 .map(|(name, value)| (name, value.to_string())),
         );
         rows

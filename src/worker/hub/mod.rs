@@ -13,6 +13,7 @@ mod bound;
 mod facts;
 mod fault;
 mod lease;
+mod leave;
 mod links;
 mod local;
 mod monitor;
@@ -32,10 +33,11 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
-pub use self::facts::{Counters, Load};
+pub use self::facts::{Counters, DoorCounts, Load};
 use self::owners::Owners;
 use crate::clock::Now;
 use crate::command::keys::KeyList;
@@ -79,6 +81,10 @@ pub struct Settings {
     pub process_id: u32,
     pub port: u16,
     pub clients_max: u64,
+    /// How long a client may ask for nothing. None: for ever.
+    pub client_idle_timeout: Option<Duration>,
+    /// Of the process: shared by all workers.
+    pub doors: Arc<DoorCounts>,
     /// Seeds whatever is random here.
     pub seed: u64,
 }
@@ -112,6 +118,8 @@ pub struct Hub {
     standing_check: Option<Now>,
     /// When the pools of leased links are to be looked at.
     idle_check: Option<Now>,
+    /// When idle clients are to be looked for.
+    idle_clients_check: Option<Now>,
     pubsub: pubsub::PubSub,
     splitter: Splitter,
     keys: KeyList,
@@ -202,6 +210,7 @@ impl Hub {
             standing: BTreeSet::new(),
             standing_check: None,
             idle_check: None,
+            idle_clients_check: None,
             pubsub: pubsub::PubSub::default(),
             splitter: Splitter::new(),
             keys: KeyList::default(),
@@ -219,7 +228,7 @@ impl Hub {
 
     /// A client has connected.
     pub fn on_accept(&mut self, identity: Identity) -> SessionId {
-        self.counters.connections += 1;
+        self.expect_idle_clients(identity.created);
         self.generations = self.generations.wrapping_add(1);
         let index = self
             .sessions
@@ -297,6 +306,7 @@ impl Hub {
         self.tend_topics(now);
         self.end_pause_if_over(now);
         self.end_hold_if_over(now);
+        self.close_idle_clients(now);
     }
 
     /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
@@ -304,6 +314,7 @@ impl Hub {
         let wait = self.waits.first().map(|(at, _)| *at);
         let checks = [
             self.idle_check,
+            self.idle_clients_check,
             self.standing_check,
             self.watches_end(),
             self.trouble_ends(),
@@ -329,21 +340,18 @@ impl Hub {
             .filter(|s| s.generation == id.generation)
     }
 
-    /// The driver has written all of a session's output.
-    pub fn on_client_written(&mut self, id: SessionId, n: usize) {
+    /// The driver has written this much of a session's output.
+    pub fn on_client_written(&mut self, now: Now, id: SessionId, n: usize) {
         let index = id.index as usize;
         if let Some(session) = self
             .sessions
             .get_mut(index)
             .filter(|s| s.generation == id.generation)
         {
+            session.identity.last_active = now;
             session.out.advance(n);
             session.out.release(&mut self.pool);
         }
-    }
-
-    pub fn session_count(&self) -> usize {
-        self.sessions.len()
     }
 
     pub fn limits(&self) -> &Limits {
