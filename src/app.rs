@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::command::lookup::CommandTable;
 use crate::config::{Config, CrossSlot, ListenAddr, Upstream};
 use crate::control::{self, Control, Credentials, NodeFacts, Source};
+use crate::memory::{self, Gauge};
 use crate::net;
 use crate::resp::reply::ReplyLimits;
 use crate::resp::request::RequestLimits;
@@ -35,6 +36,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     if let Err(error) = net::raise_descriptors_max() {
         tracing::debug!("the limit of file descriptors stays as it is: {error}");
     }
+    fit_memory(&mut config);
     fit_clients(&mut config, net::descriptors_max());
     let config = Arc::new(config);
     let runtime = worker::runtime().context("cannot start a runtime")?;
@@ -118,6 +120,20 @@ impl Signals {
     }
 }
 
+/// Settles how much memory there is to be had, and says so.
+fn fit_memory(config: &mut Config) {
+    const MIB: usize = 1 << 20;
+    let found = config.memory_max.is_none().then(memory::find_limit);
+    let max = *config
+        .memory_max
+        .get_or_insert(found.as_ref().map_or(0, |found| found.max));
+    match found {
+        _ if max == 0 => tracing::info!("max-memory: no limit"),
+        Some(found) => tracing::info!("max-memory: {} MiB, {}", max / MIB, found.source),
+        None => tracing::info!("max-memory: {} MiB", max / MIB),
+    }
+}
+
 /// Lowers `max-clients` to what the file descriptors of the process allow, as a server does.
 fn fit_clients(config: &mut Config, descriptors: Option<u64>) {
     let Some(descriptors) = descriptors else {
@@ -188,6 +204,7 @@ fn start_workers(
             control.hints.clone(),
         );
         let (book, face) = (scan_book.clone(), worker::face(&NodeFacts::default()));
+        let gauge = Gauge::new(config.memory_max.unwrap_or(0));
         let (ended, grace) = (ended.clone(), config.shutdown_grace);
         thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -200,6 +217,7 @@ fn start_workers(
                     hints,
                     accepted,
                     shared,
+                    gauge,
                 };
                 match worker::runtime() {
                     Ok(runtime) => {
@@ -234,6 +252,7 @@ fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> 
             pause_max: limits.refused_pause_max,
         },
         unknown_outcome: config.unknown_outcome,
+        memory_max: config.memory_max.unwrap_or(0),
         backoff: BackoffLimits {
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,

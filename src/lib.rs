@@ -58,6 +58,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod downstream;
+pub mod memory;
 pub mod net;
 pub mod reply;
 pub mod resp;

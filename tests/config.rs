@@ -357,6 +357,17 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
                 .into(),
         ),
         (
+            flag("--max-memory 64q"),
+            "max-memory (flag --max-memory): \"64q\" is no size; expected 0, or a size from 32mb on such as 64mb or 1gb"
+                .into(),
+        ),
+        (
+            file("max-memory = '31mb'"),
+            "max-memory ({folder}/slotcar.toml:1): \"31mb\" is too little; \
+             expected 0, or a size from 32mb on such as 64mb or 1gb"
+                .into(),
+        ),
+        (
             flag("--max-clients=-1"),
             "max-clients (flag --max-clients): \"-1\" is not such a number; expected a whole number from 1 to 1000000"
                 .into(),
@@ -417,7 +428,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, username, \
-             password, password-file, client-name, workers, max-clients, client-idle-timeout, failover-hold, cross-slot-transactions, probe-interval, \
+             password, password-file, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
              shutdown-grace, log-level, log-format"
                 .into(),
         ),

@@ -19,6 +19,7 @@ use std::path::Path;
 const MAY_USE: &[(&str, &[&str])] = &[
     // Leaves. `config` holds endpoints, addresses and the bounds of the grammar; it asks nobody what they do.
     ("clock", &[]),
+    ("memory", &[]),
     ("net", &[]),
     ("config", &["resp", "topology", "net"]),
     // The pure core, bottom up.
@@ -55,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "worker",
         &[
             "clock",
+            "memory",
             "config",
             "net",
             "resp",
@@ -78,6 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &[
             "clock",
+            "memory",
             "config",
             "net",
             "resp",
@@ -140,7 +143,7 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
     (
         "reads files or the environment",
         &["std::fs", "fs::read", "std::env", "env::vars_os"],
-        &["src/config/", "src/net/"],
+        &["src/config/", "src/net/", "src/memory.rs"],
     ),
     (
         "makes its own randomness",

@@ -133,6 +133,14 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "BYTES",
+        about: "Memory that slotcar may have; when it is short, who holds much waits, then who holds most is closed. 0 = no limit. Default: 3/4 of what the control group allows, else half of the machine's",
+        expected: "0, or a size from 32mb on such as 64mb or 1gb",
+        ..key("max-memory", |draft, texts| {
+            one(texts, parse::memory).map(|bytes| draft.memory_max = Some(bytes))
+        })
+    },
+    Key {
         value: "DURATION",
         about: "How long requests wait for a shard without a usable primary before they fail",
         default: Some("15s"),
@@ -240,6 +248,7 @@ pub(super) struct Draft {
     pub(super) client_idle_timeout: Duration,
     pub(super) failover_hold: Duration,
     pub(super) cross_slot: CrossSlot,
+    pub(super) memory_max: Option<usize>,
     pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
     pub(super) shutdown_grace: Duration,
@@ -327,6 +336,7 @@ impl Default for Draft {
             client_idle_timeout: Duration::ZERO,
             failover_hold: Duration::ZERO,
             cross_slot: CrossSlot::Refuse,
+            memory_max: None,
             unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
             shutdown_grace: Duration::ZERO,

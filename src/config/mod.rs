@@ -47,6 +47,8 @@ pub struct Config {
     pub client_idle_timeout: Option<Duration>,
     /// How long requests wait for a shard without a usable primary; zero: not at all.
     pub failover_hold: Duration,
+    /// Bytes that the process may have; 0: as many as it wants; none: what the system suggests.
+    pub memory_max: Option<usize>,
     /// What a client is told whose request may or may not have been executed.
     pub unknown_outcome: UnknownOutcome,
     /// How often a silent node is probed; none: never.

@@ -62,6 +62,37 @@ pub(super) fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Du
 }
 
 /// One of a few words.
+/// A number of bytes, spelled as in a server's configuration: `k` is 1000, `kb` 1024, and so on.
+pub(super) fn memory(text: &str) -> Result<usize, Problem> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let factor = MEMORY_UNITS.iter().find(|(name, _)| *name == unit);
+    let (Ok(number), Some((_, factor))) = (digits.parse::<usize>(), factor) else {
+        return Err(format!("{text:?} is no size"));
+    };
+    match number.checked_mul(*factor) {
+        Some(bytes) if bytes == 0 || bytes >= MEMORY_MIN => Ok(bytes),
+        Some(_) => Err(format!("{text:?} is too little")),
+        None => Err(format!("{text:?} is too much")),
+    }
+}
+
+/// <https://github.com/redis/redis/blob/7.0/redis.conf>, "Note on units".
+const MEMORY_UNITS: &[(&str, usize)] = &[
+    ("", 1),
+    ("b", 1),
+    ("k", 1000),
+    ("kb", 1 << 10),
+    ("m", 1_000_000),
+    ("mb", 1 << 20),
+    ("g", 1_000_000_000),
+    ("gb", 1 << 30),
+];
+
+/// Less would be used up by a few busy clients.
+const MEMORY_MIN: usize = 32 << 20;
+
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
     let found = words.iter().find(|(word, _)| *word == text);
     found

@@ -155,6 +155,7 @@ impl Resolving {
             clients_max: draft.clients_max,
             client_idle_timeout: Some(draft.client_idle_timeout).filter(|time| !time.is_zero()),
             failover_hold: draft.failover_hold,
+            memory_max: draft.memory_max,
             unknown_outcome: draft.unknown_outcome,
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             shutdown_grace: draft.shutdown_grace,

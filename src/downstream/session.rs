@@ -63,6 +63,8 @@ pub enum Wait {
     Link,
     /// `CLIENT PAUSE` ends.
     Pause,
+    /// There is memory again.
+    Memory,
 }
 
 /// Keys of one slot that the next transaction depends on.
@@ -149,7 +151,7 @@ impl Session {
             && match self.wait {
                 Wait::Nothing => true,
                 Wait::Answers => self.replies.is_empty(),
-                Wait::Link | Wait::Pause => false,
+                Wait::Link | Wait::Pause | Wait::Memory => false,
             }
             && self.replies.len() < limits.session_requests_in_flight_max
             && self.out.len() + self.replies.held_bytes() < limits.session_output_bytes_soft
@@ -160,6 +162,12 @@ impl Session {
         let waits_for_more =
             self.blocked.is_some() && self.input.len() < limits.blocked_input_bytes_max;
         !self.ended && (waits_for_more || (!self.stalled && self.may_run(limits)))
+    }
+
+    /// Bytes that are kept because of this client, here.
+    pub fn footprint(&self) -> usize {
+        let queued = self.transaction.as_ref().map_or(0, |t| t.bytes_queued());
+        self.input.capacity() + self.out.len() + self.replies.held_bytes() + queued
     }
 
     /// Whether it is in the servers' subscribed mode.

@@ -94,6 +94,11 @@ pub struct Dealt {
 }
 
 impl Transaction {
+    /// Bytes that wait for `EXEC`.
+    pub fn bytes_queued(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// `home`: the slot and the key that are watched.
     pub fn new(home: Option<(Slot, Box<[u8]>)>) -> Self {
         Self {

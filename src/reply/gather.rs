@@ -72,6 +72,11 @@ impl Default for Gather {
 }
 
 impl Gather {
+    /// Bytes of replies that wait for the others.
+    pub fn held_bytes(&self) -> usize {
+        self.arena.capacity()
+    }
+
     /// Begins a request of `parts` parts. `key_parts` says for each key, in request order, which part asks for it;
     /// only [`Merge::KeyOrder`] looks at it. `key_parts[i] < parts`
     pub fn start(&mut self, merge: Merge, parts: usize, key_parts: &[u16]) {

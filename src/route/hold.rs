@@ -66,6 +66,25 @@ impl Lanes {
         front.is_some_and(|held| held.part.seq < seq)
     }
 
+    /// Every part that waits, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.lanes.values().flat_map(|lane| &lane.parts)
+    }
+
+    /// Drops the parts that `unwanted` picks: nobody waits for their answers.
+    pub fn forget(&mut self, unwanted: impl Fn(&Part) -> bool) {
+        let mut dropped = Vec::new();
+        self.lanes.retain(|_, lane| {
+            let parts = std::mem::take(&mut lane.parts).into_iter();
+            let (gone, stay): (VecDeque<_>, VecDeque<_>) =
+                parts.partition(|held| unwanted(&held.part));
+            lane.parts = stay;
+            dropped.extend(gone);
+            !(lane.parts.is_empty() && lane.misplaced == 0)
+        });
+        self.note_taken(&mut dropped);
+    }
+
     /// Puts a part into its place in its lane, which is not to be sent before `retry_at`.
     pub fn hold(&mut self, held: Held, retry_at: Option<Now>) {
         self.held_parts += 1;

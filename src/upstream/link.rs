@@ -222,6 +222,11 @@ impl Link {
         }
     }
 
+    /// Bytes of an unfinished reply.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The unfinished reply, to be put back with [`Link::keep_partial`].
     pub fn take_partial(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.partial)

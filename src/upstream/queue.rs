@@ -128,7 +128,12 @@ impl Queue {
         self.entries.iter().map(|e| &e.part)
     }
 
-    /// The same.
+    /// Every part, and how many bytes of it are kept.
+    pub fn sizes(&self) -> impl Iterator<Item = (&Part, usize)> {
+        self.entries.iter().map(|e| (&e.part, e.len as usize))
+    }
+
+    /// As [`Queue::parts`].
     pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
         self.entries.iter_mut().map(|e| &mut e.part)
     }

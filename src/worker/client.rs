@@ -125,10 +125,9 @@ fn read(worker: &Rc<Worker>, id: SessionId, stream: &mut Stream, cx: &mut Contex
             Poll::Ready(Err(_)) => return Next::Close,
             Poll::Ready(Ok(n)) => {
                 let bytes = buf.get(..n).unwrap_or_default();
-                worker
-                    .hub
-                    .borrow_mut()
-                    .on_client_bytes(clock::now(), id, bytes);
+                let mut hub = worker.hub.borrow_mut();
+                hub.on_client_bytes(clock::now(), id, bytes);
+                worker.look_at_memory(&mut hub);
             }
         }
     }

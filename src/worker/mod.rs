@@ -25,6 +25,7 @@ use self::hub::Hub;
 use crate::clock::{self, Now};
 use crate::control::{HintSender, NodeFacts, Published};
 use crate::downstream::local::Face;
+use crate::memory::{Gauge, Pressure};
 use crate::route::part::{LinkId, SessionId};
 
 /// Bytes that one read may bring; one buffer per worker serves every socket.
@@ -49,6 +50,8 @@ pub(crate) struct Worker {
     wakes: Cell<Wakes>,
     hints: HintSender,
     shared: Arc<Shared>,
+    gauge: Gauge,
+    pressure: Cell<Pressure>,
     /// What the hub knows of the nodes.
     learnt: RefCell<Option<Arc<NodeFacts>>>,
 }
@@ -77,6 +80,7 @@ pub struct Setup {
     pub hints: HintSender,
     pub accepted: mpsc::Receiver<Accepted>,
     pub shared: Arc<Shared>,
+    pub gauge: Gauge,
 }
 
 /// The runtime of one worker.
@@ -108,6 +112,7 @@ pub async fn run(setup: Setup, grace: Duration) -> Drained {
         hints,
         mut accepted,
         shared,
+        gauge,
     } = setup;
     let worker = Rc::new(Worker {
         hub: RefCell::new(hub),
@@ -119,6 +124,8 @@ pub async fn run(setup: Setup, grace: Duration) -> Drained {
         wakes: Cell::default(),
         hints,
         shared,
+        gauge,
+        pressure: Cell::default(),
         learnt: RefCell::default(),
     });
     tokio::task::spawn_local(tick(worker.clone()));
@@ -160,6 +167,14 @@ impl Worker {
         }
         for hint in hub.effects().hints.drain(..) {
             self.hints.send(hint);
+        }
+    }
+
+    /// Looks how much memory is used: where bytes come in.
+    fn look_at_memory(&self, hub: &mut Hub) {
+        let pressure = self.gauge.pressure();
+        if self.pressure.replace(pressure) != pressure || pressure != Pressure::None {
+            hub.on_memory(clock::now(), pressure);
         }
     }
 
@@ -298,7 +313,10 @@ async fn tick(worker: Rc<Worker>) {
         };
         tokio::select! {
             () = tokio::time::sleep(sleep) => {
-                worker.hub.borrow_mut().on_timer(clock::now());
+                let mut hub = worker.hub.borrow_mut();
+                hub.on_timer(clock::now());
+                worker.look_at_memory(&mut hub);
+                drop(hub);
                 worker.settle();
             }
             () = worker.timer.notified() => {}

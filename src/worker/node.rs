@@ -74,10 +74,9 @@ fn read(
             Poll::Ready(Err(error)) => return Some(LinkDown::Lost(error.to_string())),
             Poll::Ready(Ok(n)) => {
                 let bytes = buf.get(..n).unwrap_or_default();
-                worker
-                    .hub
-                    .borrow_mut()
-                    .on_node_bytes(clock::now(), id, bytes);
+                let mut hub = worker.hub.borrow_mut();
+                hub.on_node_bytes(clock::now(), id, bytes);
+                worker.look_at_memory(&mut hub);
             }
         }
     }

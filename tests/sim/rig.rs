@@ -46,6 +46,7 @@ pub(crate) fn hub(
             pause_max: limits.refused_pause_max,
         },
         unknown_outcome,
+        memory_max: 0,
         backoff: BackoffLimits {
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,

@@ -9,6 +9,7 @@ use slotcar::command::lookup::CommandTable;
 use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
 use slotcar::control::Hint;
+use slotcar::memory::Pressure;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::topology::Endpoint;
 use slotcar::upstream::link::LinkDown;
@@ -105,6 +106,10 @@ impl Stage {
             "suspects" => {
                 let (suspects, now) = (rest.split_whitespace().map(endpoint).collect(), self.now);
                 self.hub().on_suspects(now, &suspects);
+            }
+            "memory" => {
+                let (pressure, now) = (pressure(rest)?, self.now);
+                self.hub().on_memory(now, pressure);
             }
             "torn" => self.torn = rest.parse().ok(),
             "time" => self.pass(duration(rest)?),
@@ -639,4 +644,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "s" => Ok(Duration::from_secs(number)),
         _ => Err(format!("{text}: ms or s?")),
     }
+}
+
+fn pressure(text: &str) -> Result<Pressure, String> {
+    Ok(match text {
+        "enough" => Pressure::None,
+        "tight" => Pressure::Tight,
+        "over" => Pressure::Over,
+        _ => return Err(format!("{text}: enough, tight or over")),
+    })
 }

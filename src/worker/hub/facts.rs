@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Hub, Settings};
 use crate::clock::Now;
 use crate::downstream::session::Wait;
+use crate::memory;
 use crate::reply::info::ServerFace;
 
 /// What happened at the doors of the process since its start, before any worker had to do with it.
@@ -49,6 +50,9 @@ pub struct Counters {
     pub delayed: u64,
     pub longest_delay_ms: u64,
     pub given_up: GivenUp,
+    /// Times in which memory was short, and clients that had to go because they held most of it.
+    pub memory_shortages: u64,
+    pub clients_shed: u64,
     /// Connections that were closed because nobody knew what to answer.
     pub hung_up: u64,
     /// Links that were ended because their nodes had been silent for as long as requests are held.
@@ -116,6 +120,8 @@ impl Counters {
             ("given_up_unreachable", self.given_up.unreachable),
             ("given_up_no_topology", self.given_up.no_topology),
             ("hung_up", self.hung_up),
+            ("memory_shortages", self.memory_shortages),
+            ("clients_shed", self.clients_shed),
             ("silent_links_cut", self.silent_links_cut),
             ("dials", self.dials),
             ("links_lost", self.links_lost),
@@ -223,6 +229,8 @@ impl Hub {
             ("sessions", self.sessions.len().to_string()),
             ("links", self.links.len().to_string()),
             ("nodes", self.owners.nodes().count().to_string()),
+            ("memory_used", memory::used().to_string()),
+            ("memory_max", self.settings.memory_max.to_string()),
             ("held_requests", self.lanes.held_parts().to_string()),
             ("held_bytes", self.lanes.held_bytes().to_string()),
             ("awaited_keys", self.spread.waits.keys().to_string()),

@@ -23,6 +23,7 @@ mod pubsub;
 mod request;
 mod scan;
 mod scripts;
+mod shed;
 mod spread;
 mod spread_read;
 mod standing;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub reply: ReplyLimits,
     pub retry: RetryLimits,
     pub unknown_outcome: UnknownOutcome,
+    /// Bytes that the process may have; 0: as many as it wants.
+    pub memory_max: usize,
     pub backoff: BackoffLimits,
     pub greeting: Greeting,
     /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
@@ -102,6 +105,7 @@ pub struct Hub {
     generations: u32,
     owners: Owners,
     lanes: Lanes,
+    shortage: shed::Shortage,
     /// Something is held, or was a moment ago.
     hold: Option<trouble::Hold>,
     oldest: trouble::Oldest,
@@ -199,6 +203,7 @@ impl Hub {
             generations: 0,
             owners: Owners::new(),
             lanes: Lanes::default(),
+            shortage: shed::Shortage::default(),
             hold: None,
             oldest: trouble::Oldest::default(),
             scripts: Scripts::new(settings.limits.script_bytes_max),
@@ -318,6 +323,7 @@ impl Hub {
             self.standing_check,
             self.watches_end(),
             self.trouble_ends(),
+            self.shortage.check,
             self.pubsub.deadline(),
         ];
         wait.into_iter().chain(checks.into_iter().flatten()).min()

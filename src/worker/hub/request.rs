@@ -42,7 +42,7 @@ impl Hub {
             if !session.stalled {
                 self.run_held(now, id);
             }
-            return;
+            return self.check_share(id);
         }
         let used = self.run_requests(now, id, bytes);
         if let (Some(session), Some(rest)) = (
@@ -51,6 +51,7 @@ impl Hub {
         ) {
             session.input.extend_from_slice(rest);
         }
+        self.check_share(id);
     }
 
     /// The driver looks after this session now; goes on with requests that had to wait, if they may run.
