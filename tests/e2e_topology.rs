@@ -12,13 +12,16 @@
 #[path = "e2e_topology/servers.rs"]
 mod servers;
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
-use servers::{Cluster, Place, Ports, Server, await_that, dead_endpoint};
+use servers::{Cluster, Place, Ports, Server, Writer, await_that, dead_endpoint};
 use slotcar::clock::now;
 use slotcar::config::Secret;
 use slotcar::control::{AskFailure, Control, ControlThread, Credentials, Hint, Source, start};
+use slotcar::net::Names;
 use slotcar::topology::{Endpoint, Role, Slot, Topology};
 
 #[test]
@@ -29,6 +32,7 @@ fn one_live_seed_among_dead_ones_is_enough_to_learn_a_redis_cluster() {
     let seeds = vec![
         dead_endpoint(),
         silent,
+        refusing_endpoint(),
         dead_endpoint(),
         cluster.endpoint(4),
     ];
@@ -271,6 +275,130 @@ fn a_killed_primary_is_noticed_and_its_successor_published_without_any_hint() {
     });
 }
 
+/// The cluster's own election takes what it takes; what slotcar adds to it is the time from the moment when the replica
+/// takes writes to the moment when the workers are told.
+#[test]
+fn ten_killed_primaries_are_replaced_in_the_published_topology_within_a_moment() {
+    let options = [
+        "--cluster-node-timeout",
+        "1000",
+        "--repl-ping-replica-period",
+        "1",
+    ];
+    let mut cluster = Cluster::start("redis-server", 3, 3, &options);
+    let mut source = Source::new(cluster.seeds());
+    // A replica that is back is nothing to hurry for.
+    source.timings.refresh_period = Duration::from_secs(1);
+    let (control, _thread) = start(source).unwrap();
+    await_that("all six nodes are known", || {
+        control.published.topology.load().nodes().len() == 6
+    });
+    let mut delays = Vec::new();
+    for _ in 0..10 {
+        let (old, new, slot) = shard_of_slot_0(&control.published.topology.load());
+        let old_ports = cluster.server_at(&old).ports;
+        let mut replica = Writer::new(cluster.server_at(&new), slot);
+        let mut changes = control.changes();
+        changes.mark_unchanged();
+        cluster.kill(&old);
+        let (mut promoted, mut published) = (None, None);
+        await_that("the replica takes writes and that is known", || {
+            if promoted.is_none() && replica.writes() {
+                promoted = Some(now());
+            }
+            if published.is_none() && owner(&control, slot).is_some_and(|owner| owner == new) {
+                published = Some(now());
+            }
+            promoted.is_some() && published.is_some()
+        });
+        delays.push(published.unwrap().since(promoted.unwrap()));
+        cluster.revive("redis-server", &old, old_ports, &options);
+        await_that("all six nodes are known", || {
+            let topology = control.published.topology.load();
+            topology.nodes().len() == 6 && control.published.suspects.load().is_empty()
+        });
+    }
+    delays.sort();
+    println!("published after the first write: {delays:?}");
+    assert!(delays[5] <= Duration::from_millis(150), "{delays:?}");
+    assert!(delays[9] <= Duration::from_millis(250), "{delays:?}");
+}
+
+#[test]
+fn a_cluster_made_anew_behind_the_same_name_is_believed_once_the_old_one_is_gone() {
+    let before = Cluster::start("redis-server", 3, 0, &[]);
+    let after = Cluster::start("redis-server", 3, 0, &[]);
+    let address = |cluster: &Cluster| (Ipv4Addr::LOCALHOST, cluster.endpoint(0).port).into();
+    // What the name means now.
+    let (set, means) = tokio::sync::watch::channel::<SocketAddr>(address(&before));
+    let names = move |host: &str, port: u16| match host {
+        "cluster.test" => vec![*means.borrow()],
+        _ => vec![SocketAddr::new(host.parse().unwrap(), port)],
+    };
+    let mut source = Source::new(vec![Endpoint::new("cluster.test", 6379)]);
+    source.names = Names::Given(Arc::new(names));
+    source.timings.refresh_period = Duration::from_secs(1);
+    let (control, _thread) = start(source).unwrap();
+    await_covered(&control);
+    set.send(address(&after)).unwrap();
+    let rounds = control.published.learning(now()).rounds;
+    await_that("some rounds have asked both", || {
+        control.published.learning(now()).rounds > rounds + 5
+    });
+    let primaries = || {
+        let topology = control.published.topology.load();
+        let ports = topology.primary_nodes().map(|node| node.endpoint.port);
+        ports.collect::<Vec<u16>>()
+    };
+    assert!(primaries().iter().all(|port| before.has(*port)));
+    drop(before);
+    let gone = now();
+    await_that("the new cluster is published", || {
+        primaries().iter().all(|port| after.has(*port))
+    });
+    println!("believed after {:?}", now().since(gone));
+    assert!(now().since(gone) >= Duration::from_secs(4));
+    assert_eq!(control.published.topology.load().uncovered(), 0);
+    await_that("all is well", || {
+        let learning = control.published.learning(now());
+        learning.suspects == 0
+            && learning.changes == 2
+            && control.published.trouble.load().is_empty()
+    });
+}
+
+#[test]
+fn a_cluster_that_was_gone_is_used_again_within_seconds_and_its_return_changes_nothing() {
+    let mut cluster = Cluster::start("redis-server", 3, 3, &[]);
+    let (control, _thread) = learn(cluster.seeds(), None);
+    await_that("all six nodes are known", || {
+        control.published.topology.load().nodes().len() == 6
+    });
+    let ports: Vec<Ports> = cluster.servers.iter().map(|server| server.ports).collect();
+    cluster.servers.clear();
+    await_that("all primaries are suspected and nobody answers", || {
+        control.published.learning(now()).suspects == 3
+            && control.published.trouble.load().contains("no node answers")
+    });
+    for ports in ports {
+        cluster.restart("redis-server", ports, &[]);
+    }
+    let back = now();
+    await_that("nobody is suspected", || {
+        control.published.learning(now()).suspects == 0
+    });
+    println!(
+        "nobody is suspected {:?} after the last start",
+        now().since(back)
+    );
+    assert!(now().since(back) < Duration::from_secs(3));
+    cluster.await_calm();
+    await_that("all is well", || {
+        control.published.trouble.load().is_empty()
+            && control.published.topology.load().uncovered() == 0
+    });
+}
+
 #[test]
 fn endpoints_are_understood_however_the_nodes_announce_them() {
     let cluster = Cluster::start("redis-server", 3, 0, &[]);
@@ -302,6 +430,28 @@ fn endpoints_are_understood_however_the_nodes_announce_them() {
     check("unknown-endpoint", "localhost");
     set("cluster-announce-hostname", "localhost");
     check("hostname", "localhost");
+}
+
+/// Somebody who answers every question with an error.
+fn refusing_endpoint() -> Endpoint {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut input = [0; 1024];
+                while stream.read(&mut input).is_ok_and(|n| n > 0) {
+                    if stream
+                        .write_all(b"-ERR no\r\n-ERR no\r\n-ERR no\r\n")
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    Endpoint::new("127.0.0.1", port)
 }
 
 fn learn(seeds: Vec<Endpoint>, credentials: Option<Credentials>) -> (Control, ControlThread) {

@@ -98,6 +98,12 @@ limits! {
         "MOVED and ASK of one part that are followed at once; then it pauses, longer each time. A settled cluster needs two.";
     dial_timeout: Duration = Duration::from_secs(1),
         "Time to open a connection to a node. Nodes are near: one lost SYN is repeated after 1 s, then a new attempt is as good.";
+    link_greeting_timeout: Duration = Duration::from_secs(2),
+        "Time for a node to answer the greeting of a link; it has accepted the connection, so it is one exchange away. Nothing was sent before.";
+    link_unacknowledged_timeout: Duration = Duration::from_secs(10),
+        "Time in which the system of a node must acknowledge what we sent (TCP_USER_TIMEOUT). Lost packets of 5 s are repaired 6.2 s after their first.";
+    link_silent_timeout: Duration = Duration::from_secs(5),
+        "Silence of an idle link after which the system asks whether the other is there (keep-alive). A peer that is gone is noticed within about 10 s.";
     dial_backoff_min: Duration = Duration::from_millis(50),
         "Wait before the second attempt to reach a node; doubled each time, with jitter.";
     dial_backoff_max: Duration = Duration::from_secs(1),

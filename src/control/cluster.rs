@@ -1,7 +1,7 @@
-//! Learns the topology of a cluster: asks the nodes that `refresh` chooses, publishes what it decides.
+//! Learns the topology of a cluster: asks the nodes that `refresh` and `scout` choose, publishes what is decided.
 //!
-//! Moves bytes and time for `refresh`, `decide` and `probe`, and decides nothing itself.
-//! One connection per question, closed when it is answered. Logs changes of state, not attempts.
+//! Moves bytes and time for `refresh`, `scout`, `decide` and `probe`, and decides nothing itself.
+//! Connections are closed when their question is answered, unless there is trouble. Logs changes of state, not attempts.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -13,15 +13,17 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use super::ask::Asker;
 use super::decide::{Undecided, View};
-use super::facts::{ClusterInfo, Lesson, learn, text};
+use super::facts::{Lesson, learn};
 use super::probe::{Finding, Probes, Pulse};
 use super::random::Random;
-use super::refresh::{Outcome, Refresh};
-use super::wire::{Wire, decode, within};
-use super::{AskFailure, Credentials, Failed, Hint, NodeFacts, Publisher, Source, Status, Timings};
+use super::refresh::{Outcome, Refresh, Unheard};
+use super::scout::{Said, Scouts};
+use super::wire::{Dialer, within};
+use super::{AskFailure, Failed, Hint, NodeFacts, Publisher, Source, Status, Timings};
 use crate::clock::{Now, now};
-use crate::topology::{Endpoint, SLOT_COUNT, Topology, parse_cluster_slots};
+use crate::topology::{Endpoint, SLOT_COUNT, Topology};
 
 /// Runs until `stop` is sent or dropped. Needs a runtime that can `spawn_local`.
 pub(super) async fn run(
@@ -39,6 +41,7 @@ pub(super) async fn run(
             Some(hint) = hints.recv() => driver.on_hint(&hint),
             Some(finding) = findings.recv() => driver.on_finding(finding),
             Some(Ok(answer)) = driver.asks.join_next() => driver.on_answer(answer),
+            Some(Ok((replica, said))) = driver.reports.join_next() => driver.on_report(&replica, said),
             Some(Ok(lesson)) = driver.lessons.join_next() => driver.on_lesson(lesson),
             () = sleep(pause) => {}
         }
@@ -47,10 +50,13 @@ pub(super) async fn run(
 
 struct Driver {
     refresh: Refresh,
+    scouts: Scouts,
     publisher: Publisher,
-    credentials: Option<Rc<Credentials>>,
+    dialer: Dialer,
+    asker: Rc<Asker>,
     timings: Timings,
     asks: JoinSet<Answer>,
+    reports: JoinSet<(Endpoint, Said)>,
     lessons: JoinSet<Result<Option<Lesson>, AskFailure>>,
     /// When to ask again what kind of server this is; `None` before there is a topology and while a lesson is on.
     lesson_at: Option<Now>,
@@ -83,15 +89,19 @@ impl Driver {
             credentials,
             probe_interval,
             timings,
+            names,
         } = source;
-        let credentials = credentials.map(Rc::new);
-        let (probes, findings) = Probes::new(probe_interval, credentials.clone());
+        let dialer = Dialer::new(credentials, names);
+        let (probes, findings) = Probes::new(probe_interval, dialer.clone());
         let driver = Self {
             refresh: Refresh::new(now(), seeds, timings.clone(), Random::from_system()),
+            scouts: Scouts::new(Random::from_system()),
             publisher,
-            credentials,
+            asker: Rc::new(Asker::new(dialer.clone(), timings.ask_timeout)),
+            dialer,
             timings,
             asks: JoinSet::new(),
+            reports: JoinSet::new(),
             lessons: JoinSet::new(),
             lesson_at: None,
             lessons_failed: 0,
@@ -111,15 +121,13 @@ impl Driver {
     fn begin(&mut self, now: Now) {
         if let Some((round, asked)) = self.refresh.take_round(now) {
             debug!(round, ?asked, "asking for the topology");
+            let troubled = self.refresh.is_troubled(now);
             for from in asked {
-                let (credentials, patience) = (self.credentials.clone(), self.timings.ask_timeout);
-                let random = self.fork_random();
+                // A seed is a name, which may mean another node each time.
+                let keep = troubled && self.refresh.knows(&from);
+                let asker = Rc::clone(&self.asker);
                 self.asks.spawn_local(async move {
-                    let result = within(
-                        patience,
-                        ask(&from, credentials.as_deref(), random, patience),
-                    )
-                    .await;
+                    let result = asker.view(&from, keep).await;
                     Answer {
                         round,
                         from,
@@ -127,6 +135,16 @@ impl Driver {
                     }
                 });
             }
+        }
+        for (replica, question) in self.scouts.take_due(now) {
+            let asker = Rc::clone(&self.asker);
+            self.reports.spawn_local(async move {
+                let said = asker.scout(&replica, question).await;
+                (replica, said)
+            });
+        }
+        if !self.refresh.is_troubled(now) {
+            self.asker.calm();
         }
         if self.lesson_at.is_some_and(|at| at <= now) {
             self.lesson_at = None;
@@ -140,7 +158,9 @@ impl Driver {
             .refresh
             .deadline()
             .into_iter()
+            .chain(self.scouts.deadline())
             .chain(self.lesson_at)
+            .chain(self.asker.keeps_any().then(|| now + CALM_CHECK))
             .min();
         due.map_or(PAUSE_MAX, |due| due.since(now).min(PAUSE_MAX))
     }
@@ -166,16 +186,27 @@ impl Driver {
             }
             Err(why) => {
                 debug!(node = %from, %why, "no topology");
+                let unheard = if matches!(why, AskFailure::Local(_)) {
+                    Unheard::NotAsked
+                } else {
+                    Unheard::Silent
+                };
                 self.status
                     .failures
                     .insert(from.clone(), Failed { why, at: now });
-                Err(())
+                Err(unheard)
             }
         };
         if let Some(outcome) = self.refresh.on_answer(now, round, &from, vote) {
-            // The slower ones have nothing to add: a silent node is not waited for.
-            self.asks.abort_all();
             self.on_outcome(now, outcome);
+        }
+    }
+
+    fn on_report(&mut self, replica: &Endpoint, said: Said) {
+        let now = now();
+        if self.scouts.on_answer(now, replica, said) {
+            debug!(node = %replica, "a replica has become primary");
+            self.refresh.on_herald(now, replica.clone());
         }
     }
 
@@ -212,6 +243,7 @@ impl Driver {
             Undecided::NoAnswer => "no node answers",
             Undecided::NoMajority => "too few nodes agree",
             Undecided::Outdated => "only nodes with an outdated view answer",
+            Undecided::Strangers => "only nodes of another cluster answer",
         };
         let reasons = self.status.failures.iter().take(REASONS_MAX);
         let reasons: Vec<String> = reasons
@@ -249,6 +281,7 @@ impl Driver {
                 before.difference(&topology)
             );
         }
+        self.dialer.set_nodes(topology.nodes().len());
         self.probes.watch(&topology);
         if self.learned.is_none() && self.lessons_failed == 0 {
             self.unpublished = Some(Arc::clone(&topology));
@@ -266,14 +299,15 @@ impl Driver {
             .filter(|suspect| primary(suspect))
             .cloned()
             .collect();
-        self.set_suspects(suspects);
+        self.set_suspects(now, &topology, suspects);
         if self.lessons.is_empty() {
             self.lesson_at = Some(now);
         }
     }
 
     fn on_finding(&mut self, Finding { endpoint, pulse }: Finding) {
-        let topology = self.publisher.published.topology.load();
+        let now = now();
+        let topology = self.topology();
         // The probe of a node that has just lost its place may have had a last word.
         if !topology
             .primary_nodes()
@@ -281,13 +315,12 @@ impl Driver {
         {
             return;
         }
-        drop(topology);
         let mut suspects = self.suspects.clone();
         match pulse {
             Pulse::Silent => {
                 warn!(node = %endpoint, "primary does not answer");
                 self.refresh
-                    .on_hint(now(), &Hint::ProbeFailed(endpoint.clone()));
+                    .on_hint(now, &Hint::ProbeFailed(endpoint.clone()));
                 suspects.insert(endpoint);
             }
             Pulse::Alive => {
@@ -295,21 +328,28 @@ impl Driver {
                 suspects.remove(&endpoint);
             }
         }
-        self.set_suspects(suspects);
+        self.set_suspects(now, &topology, suspects);
     }
 
-    fn set_suspects(&mut self, suspects: BTreeSet<Endpoint>) {
+    fn set_suspects(&mut self, now: Now, topology: &Topology, suspects: BTreeSet<Endpoint>) {
         self.refresh.on_suspicion(!suspects.is_empty());
+        let epoch = self.refresh.epoch();
+        self.scouts.watch(now, topology, &suspects, epoch);
         if suspects != self.suspects {
             self.suspects = suspects.clone();
             self.publisher.suspects(suspects);
         }
     }
 
+    /// The newest, published or about to be.
+    fn topology(&self) -> Arc<Topology> {
+        let published = || self.publisher.published.topology.load_full();
+        self.unpublished.clone().unwrap_or_else(published)
+    }
+
     /// Asks the primary of the first slots, so that a mixed cluster does not look different each time; if that fails, the next.
     fn begin_lesson(&mut self) {
-        let published = || self.publisher.published.topology.load_full();
-        let topology = self.unpublished.clone().unwrap_or_else(published);
+        let topology = self.topology();
         let primaries: Vec<&Endpoint> = topology
             .primary_nodes()
             .map(|node| &node.endpoint)
@@ -324,15 +364,15 @@ impl Driver {
         drop(primaries);
         drop(topology);
         let known = self.learned.clone();
-        let (credentials, patience) = (self.credentials.clone(), self.timings.ask_timeout);
-        let mut random = self.fork_random();
-        let lesson = async move {
-            let mut wire =
-                Wire::dial(&teacher, credentials.as_deref(), &mut random, patience).await?;
-            learn(&mut wire, known.as_ref()).await
-        };
-        self.lessons
-            .spawn_local(within(patience * LESSON_PATIENCE, lesson));
+        let (dialer, patience) = (self.dialer.clone(), self.timings.ask_timeout);
+        self.lessons.spawn_local(async move {
+            dialer.turn().await;
+            let lesson = async {
+                let mut wire = dialer.dial(&teacher, patience).await?;
+                learn(&mut wire, known.as_ref()).await
+            };
+            within(patience * LESSON_PATIENCE, lesson).await
+        });
     }
 
     fn on_lesson(&mut self, result: Result<Option<Lesson>, AskFailure>) {
@@ -367,45 +407,13 @@ impl Driver {
         }
         self.lesson_at = Some(now() + self.random.around(pause, LESSON_JITTER_PERCENT));
     }
-
-    fn fork_random(&mut self) -> Random {
-        Random::new(self.random.next())
-    }
-}
-
-/// Everything that a node can say about the cluster, in one exchange.
-async fn ask(
-    node: &Endpoint,
-    credentials: Option<&Credentials>,
-    mut random: Random,
-    patience: Duration,
-) -> Result<View, AskFailure> {
-    let mut wire = Wire::dial(node, credentials, &mut random, patience).await?;
-    let questions: [&[&str]; 3] = [
-        &["CLUSTER", "SLOTS"],
-        &["CLUSTER", "INFO"],
-        &["CLUSTER", "MYID"],
-    ];
-    let replies = wire.ask(&questions).await?;
-    let [slots, cluster_info, my_id] = replies.as_slice() else {
-        return Err(AskFailure::Malformed("not as many replies as questions"));
-    };
-    let topology = parse_cluster_slots(&decode(slots)?, node)?;
-    if topology.uncovered() == SLOT_COUNT {
-        return Err(AskFailure::NoSlots);
-    }
-    let ClusterInfo { epoch, state_ok } = ClusterInfo::from_reply(&decode(cluster_info)?);
-    let node_id = text(&decode(my_id)?).map(Arc::from);
-    Ok(View {
-        topology,
-        epoch,
-        state_ok,
-        node_id,
-    })
 }
 
 /// The loop turns at least so often, whatever is due.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How soon after the end of all trouble the connections that it took are closed.
+const CALM_CHECK: Duration = Duration::from_secs(1);
 
 /// Nodes that are named in a line about what is wrong.
 const REASONS_MAX: usize = 8;

@@ -1,7 +1,8 @@
 //! Which of several nodes' views is believed. Pure.
 //!
-//! A changed view needs a majority of the nodes asked, or one node that has seen a later epoch than we have:
-//! a failover and every migrated slot begin with a new epoch. An epoch that is over is not believed.
+//! A changed view needs a majority of the nodes asked, or one node that has seen a later epoch than we have, or that
+//! made our epoch itself: a failover and every migrated slot begin with a new epoch, which others hear of while they
+//! vote, before it has changed anything. An epoch that is over is not believed.
 //! Only what is said of slots and primaries is voted on: nodes differ in the replicas they list.
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ pub(super) struct View {
     pub(super) topology: Topology,
     /// The latest epoch it has heard of; `None` if it does not say.
     pub(super) epoch: Option<u64>,
+    /// The epoch of its shard's last change. `own_epoch <= epoch`
+    pub(super) own_epoch: Option<u64>,
     /// Whether it thinks that the cluster works; `None` if it does not say.
     pub(super) state_ok: Option<bool>,
     /// Its own id: a node that is asked under two names has one vote.
@@ -65,6 +68,8 @@ pub(super) enum Undecided {
     NoMajority,
     /// A majority speaks of an epoch that is over.
     Outdated,
+    /// Only nodes of a cluster that shares no node with the known one.
+    Strangers,
 }
 
 pub(super) fn decide(ballot: Ballot<'_>) -> Decision {
@@ -168,10 +173,16 @@ fn choose(party: &[usize], ballot: Ballot<'_>) -> usize {
     party.iter().rev().max_by_key(rank).copied().unwrap_or(0)
 }
 
-/// A view of a later epoch that a working cluster could have.
+/// A view of a later epoch, or of who made the latest, that a working cluster could have.
 fn newer(known: Known<'_>, votes: &[View]) -> Option<usize> {
+    let is_news = |view: &View| {
+        // Nodes differ in the replicas they list: that is for the majority.
+        let made_it = view.own_epoch == view.epoch && !view.topology.same_primaries(known.topology);
+        let is_news = |epoch| epoch > known.epoch || epoch == known.epoch && made_it;
+        view.epoch.is_some_and(is_news)
+    };
     let believable = |view: &View| {
-        view.epoch.is_some_and(|epoch| epoch > known.epoch)
+        is_news(view)
             && view.state_ok != Some(false)
             && view.topology.uncovered() <= known.topology.uncovered()
             && !view.topology.same_view(known.topology)
@@ -194,6 +205,7 @@ mod tests {
         View {
             topology: cluster(layout),
             epoch: Some(epoch),
+            own_epoch: Some(1),
             state_ok: Some(state_ok),
             node_id: None,
         }
@@ -309,6 +321,35 @@ mod tests {
                 votes,
                 expected,
             });
+        }
+    }
+
+    #[test]
+    fn who_won_the_latest_election_is_believed_though_its_voters_know_the_epoch() {
+        let old = cluster(OLD);
+        for (epoch, own_epoch, expected) in [
+            (7, Some(7), Decision::Changed(2)),
+            (7, Some(3), Decision::Wait),
+            (7, None, Decision::Wait),
+            (6, Some(6), Decision::Wait),
+        ] {
+            let winner = View {
+                own_epoch,
+                ..view(NEW, epoch, true)
+            };
+            let voter = view(OLD, 7, true);
+            let votes = [voter.clone(), voter, winner];
+            let ballot = Ballot {
+                known: Some(Known {
+                    topology: &old,
+                    epoch: 7,
+                }),
+                electorate: 6,
+                pending: 1,
+                votes: &votes,
+                epoch_forgotten: false,
+            };
+            assert_eq!(decide(ballot), expected, "{epoch} {own_epoch:?}");
         }
     }
 

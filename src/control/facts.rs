@@ -50,6 +50,8 @@ impl NodeFacts {
 pub(super) struct ClusterInfo {
     /// `cluster_current_epoch`
     pub(super) epoch: Option<u64>,
+    /// `cluster_my_epoch`: of its shard's last election, or of the last slot that it took over.
+    pub(super) own_epoch: Option<u64>,
     /// `cluster_state`
     pub(super) state_ok: Option<bool>,
 }
@@ -58,8 +60,10 @@ impl ClusterInfo {
     /// What cannot be read, for want of permission or otherwise, is not known.
     pub(super) fn from_reply(reply: &BytesFrame) -> Self {
         let info = text(reply).unwrap_or_default();
+        let epoch = |name| field(info, name).and_then(|epoch| epoch.parse().ok());
         Self {
-            epoch: field(info, "cluster_current_epoch").and_then(|epoch| epoch.parse().ok()),
+            epoch: epoch("cluster_current_epoch"),
+            own_epoch: epoch("cluster_my_epoch"),
             state_ok: field(info, "cluster_state").map(|state| state == "ok"),
         }
     }
@@ -149,24 +153,28 @@ mod tests {
     #[test]
     fn cluster_info_is_read_where_it_can_be() {
         let bulk = |text: &'static str| BytesFrame::BulkString(Bytes::from_static(text.as_bytes()));
-        for (reply, epoch, state_ok) in [
+        for (reply, epoch, own_epoch, state_ok) in [
             (
                 bulk("cluster_state:ok\r\ncluster_current_epoch:7\r\ncluster_my_epoch:3\r\n"),
                 Some(7),
+                Some(3),
                 Some(true),
             ),
             (
                 bulk("cluster_state:fail\r\ncluster_current_epoch:x\r\n"),
                 None,
+                None,
                 Some(false),
             ),
-            (BytesFrame::Error("NOPERM".into()), None, None),
-            (BytesFrame::Null, None, None),
+            (BytesFrame::Error("NOPERM".into()), None, None, None),
+            (BytesFrame::Null, None, None, None),
         ] {
-            assert_eq!(
-                ClusterInfo::from_reply(&reply),
-                ClusterInfo { epoch, state_ok }
-            );
+            let expected = ClusterInfo {
+                epoch,
+                own_epoch,
+                state_ok,
+            };
+            assert_eq!(ClusterInfo::from_reply(&reply), expected);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::net::DialError;
 use crate::topology::SlotsError;
 
 /// Why a node that was asked did not help.
@@ -11,6 +12,8 @@ pub enum AskFailure {
     Resolve(String),
     /// No connection.
     Connect(String),
+    /// This machine could not even try; says nothing about the node.
+    Local(String),
     /// No answer in time.
     Timeout,
     /// The connection ended before the answer did.
@@ -43,11 +46,23 @@ impl From<SlotsError> for AskFailure {
     }
 }
 
+impl From<DialError> for AskFailure {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Resolve(why) => Self::Resolve(why),
+            DialError::Connect(why) => Self::Connect(why),
+            DialError::Local(why) => Self::Local(why),
+            DialError::TimedOut(_) => Self::Timeout,
+        }
+    }
+}
+
 impl fmt::Display for AskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve(why) => write!(f, "cannot resolve the name: {why}"),
             Self::Connect(why) => write!(f, "cannot connect: {why}"),
+            Self::Local(why) => write!(f, "cannot open a connection here: {why}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Closed(why) => write!(f, "the connection ended: {why}"),
             Self::Malformed(what) => write!(f, "not a Redis answer: {what}"),

@@ -2,8 +2,10 @@
 //!
 //! Owns one thread with its own runtime. Publishes immutable snapshots; takes hints, which may be lost.
 //! Nothing here is on the way of a request, and nothing here is shared but [`Published`].
-//! Decisions are pure (`refresh`, `decide`, `probe::Health`); `cluster` moves the bytes and the time.
+//! Decisions are pure (`refresh`, `decide`, `scout`, `budget`, `probe::Health`); `cluster` moves the bytes and the time.
 
+mod ask;
+mod budget;
 mod cluster;
 mod decide;
 mod facts;
@@ -11,6 +13,9 @@ mod failure;
 mod probe;
 mod random;
 mod refresh;
+mod scout;
+#[cfg(test)]
+mod stampede;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Now;
 use crate::config::Secret;
+use crate::net::Names;
 use crate::topology::{Endpoint, Slot, Topology};
 
 pub use facts::NodeFacts;
@@ -74,6 +80,32 @@ impl Default for Published {
             suspects: ArcSwap::default(),
         }
     }
+}
+
+impl Published {
+    /// How the learning goes, in numbers for `INFO` and metrics. One load of each part: cheap, and not exactly one moment.
+    pub fn learning(&self, now: Now) -> Learning {
+        let status = self.status.load();
+        Learning {
+            rounds: status.rounds,
+            changes: status.changes,
+            agreed_age: status.agreed_at.map(|at| now.since(at)),
+            suspects: self.suspects.load().len(),
+        }
+    }
+}
+
+/// See [`Published::learning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learning {
+    /// Rounds of questions that have ended. `rounds >= changes`
+    pub rounds: u64,
+    /// Topologies published.
+    pub changes: u64,
+    /// Since nodes last agreed on a topology, changed or not; `None`: they never have.
+    pub agreed_age: Option<Duration>,
+    /// Primaries that do not answer probes.
+    pub suspects: usize,
 }
 
 /// How the learning goes, for people.
@@ -138,6 +170,7 @@ pub struct Source {
     /// Between two probes of one primary, and how long its answer may take; `None`: no probes.
     pub probe_interval: Option<Duration>,
     pub timings: Timings,
+    pub names: Names,
 }
 
 impl Source {
@@ -149,6 +182,7 @@ impl Source {
             credentials: None,
             probe_interval,
             timings: Timings::default(),
+            names: Names::default(),
         }
     }
 }

@@ -1,19 +1,18 @@
 //! Notices a silent primary: a PING now and then on a connection of its own, whatever the shared links are doing.
 //!
 //! Any answer is a sign of life, an error too: what a node refuses, the data path notices by itself.
-//! Two misses make a suspect; one answer clears it.
+//! Two misses make a suspect; one answer clears it, however late: a node that was busy is used again at once.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
+use super::AskFailure;
 use super::random::Random;
-use super::wire::{Wire, within};
-use super::{AskFailure, Credentials};
+use super::wire::{Dialer, Wire, within};
 use crate::topology::{Endpoint, Topology};
 
 /// A change for the better or the worse at one primary.
@@ -65,10 +64,8 @@ impl Health {
 /// One task for each primary.
 pub(super) struct Probes {
     interval: Option<Duration>,
-    credentials: Option<Rc<Credentials>>,
+    dialer: Dialer,
     findings: mpsc::Sender<Finding>,
-    /// Connections being opened at the same time.
-    dials: Rc<Semaphore>,
     tasks: HashMap<Endpoint, JoinHandle<()>>,
 }
 
@@ -76,16 +73,14 @@ impl Probes {
     /// `interval`: between two probes of one primary; `None`: no probes.
     pub(super) fn new(
         interval: Option<Duration>,
-        credentials: Option<Rc<Credentials>>,
+        dialer: Dialer,
     ) -> (Self, mpsc::Receiver<Finding>) {
         let (findings, arriving) = mpsc::channel(FINDINGS_MAX);
-        let dials = Rc::new(Semaphore::new(DIALS_MAX));
         (
             Self {
                 interval,
-                credentials,
+                dialer,
                 findings,
-                dials,
                 tasks: HashMap::new(),
             },
             arriving,
@@ -111,10 +106,10 @@ impl Probes {
         let probe = Probe {
             endpoint: endpoint.clone(),
             interval,
-            credentials: self.credentials.clone(),
-            dials: Rc::clone(&self.dials),
+            dialer: self.dialer.clone(),
             random: Random::from_system(),
             wire: None,
+            unanswered: None,
         };
         spawn_local(probe.run(self.findings.clone()))
     }
@@ -123,10 +118,20 @@ impl Probes {
 struct Probe {
     endpoint: Endpoint,
     interval: Duration,
-    credentials: Option<Rc<Credentials>>,
-    dials: Rc<Semaphore>,
+    dialer: Dialer,
     random: Random,
     wire: Option<Wire>,
+    /// Where the last question was asked, if that is all that happened.
+    unanswered: Option<Wire>,
+}
+
+/// What one attempt showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Life,
+    Silence,
+    /// We could not ask.
+    Nothing,
 }
 
 impl Probe {
@@ -135,56 +140,82 @@ impl Probe {
         // Many processes may start together.
         sleep(self.random.between(Duration::ZERO, self.interval)).await;
         loop {
-            let answered = self.ping().await;
-            if let Some(pulse) = health.on_probe(answered) {
-                let finding = Finding {
-                    endpoint: self.endpoint.clone(),
-                    pulse,
-                };
-                if findings.send(finding).await.is_err() {
-                    return;
-                }
+            let sign = self.ping().await;
+            if !self.report(&mut health, sign, &findings).await {
+                return;
             }
-            if answered {
-                self.idle().await;
-            } else {
-                self.wire = None;
-                sleep(
-                    self.random
-                        .around(health.pause(self.interval), PAUSE_JITTER_PERCENT),
-                )
-                .await;
+            match sign {
+                Sign::Life | Sign::Nothing => self.idle().await,
+                Sign::Silence => {
+                    let pause = health.pause(self.interval);
+                    let pause = self.random.around(pause, PAUSE_JITTER_PERCENT);
+                    if self.answers_late(pause).await
+                        && !self.report(&mut health, Sign::Life, &findings).await
+                    {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    async fn ping(&mut self) -> bool {
+    /// Returns whether anybody still listens.
+    async fn report(
+        &self,
+        health: &mut Health,
+        sign: Sign,
+        findings: &mpsc::Sender<Finding>,
+    ) -> bool {
+        let pulse = match sign {
+            Sign::Life => health.on_probe(true),
+            Sign::Silence => health.on_probe(false),
+            Sign::Nothing => None,
+        };
+        let Some(pulse) = pulse else {
+            return true;
+        };
+        let endpoint = self.endpoint.clone();
+        findings.send(Finding { endpoint, pulse }).await.is_ok()
+    }
+
+    async fn ping(&mut self) -> Sign {
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
-            None => match self.dial().await {
-                Ok(wire) => wire,
-                Err(_why) => return false,
-            },
+            None => {
+                self.dialer.turn().await;
+                match self.dialer.dial(&self.endpoint, self.interval).await {
+                    Ok(wire) => wire,
+                    Err(AskFailure::Local(_)) => return Sign::Nothing,
+                    Err(_why) => return Sign::Silence,
+                }
+            }
         };
         match within(self.interval, wire.ask(&[&["PING"]])).await {
             Ok(_reply) => self.wire = Some(wire),
             // It answered; what it thinks of our password is not a question of life.
             Err(AskFailure::Auth(_)) => {}
-            Err(_silence) => return false,
+            Err(AskFailure::Timeout) => {
+                self.unanswered = Some(wire);
+                return Sign::Silence;
+            }
+            Err(_no_answer) => return Sign::Silence,
         }
-        true
+        Sign::Life
     }
 
-    async fn dial(&mut self) -> Result<Wire, AskFailure> {
-        let Ok(_permit) = self.dials.acquire().await else {
-            return Err(AskFailure::Timeout);
-        };
-        let credentials = self.credentials.as_deref();
-        within(
-            self.interval,
-            Wire::dial(&self.endpoint, credentials, &mut self.random, self.interval),
-        )
-        .await
+    /// Waits before the next attempt, or less if the last one is answered meanwhile: then a node that was busy goes on.
+    async fn answers_late(&mut self, pause: Duration) -> bool {
+        match self.unanswered.take() {
+            // The connection may be what is broken: a new one says more.
+            Some(mut wire) if !pause.is_zero() => {
+                let answer = timeout(pause, wire.late_answer()).await;
+                matches!(answer, Ok(Ok(())))
+            }
+            Some(_) | None => {
+                sleep(pause).await;
+                false
+            }
+        }
     }
 
     /// Waits for the next probe, or less if the connection ends: that is the fastest sign of death there is.
@@ -204,12 +235,9 @@ impl Probe {
 const MISSES_TO_SUSPECT: u32 = 2;
 
 /// Between attempts to reach a suspect; what is back is known within about this time.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-const PAUSE_JITTER_PERCENT: u32 = 20;
-
-/// Primaries that are dialled at the same time.
-const DIALS_MAX: usize = 8;
+pub(super) const PAUSE_JITTER_PERCENT: u32 = 20;
 
 /// Findings that wait for the control thread; a probe with one more waits too.
 const FINDINGS_MAX: usize = 64;
@@ -245,6 +273,6 @@ mod tests {
                 u64::try_from(health.pause(Duration::from_millis(500)).as_millis()).unwrap()
             })
             .collect();
-        assert_eq!(pauses, [0, 500, 1000, 2000, 2000, 2000]);
+        assert_eq!(pauses, [0, 500, 1000, 1000, 1000, 1000]);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! One round at a time. The first hint starts one at once; while hints keep coming or trouble lasts, the gaps
 //! grow, with jitter, so that thousands of processes do not ask a broken cluster to death.
-//! Invariant: at most `ASKED_MAX` questions per round, and `refresh_gap_min` between two rounds.
+//! Invariant: at most `ASKED_MAX` questions per round, and `refresh_gap_min` between two rounds, unless a replica that has
+//! become primary (`scout`) brings news, which it does once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,22 @@ pub(super) struct Refresh {
     random: Random,
     seeds: Vec<Endpoint>,
     known: Option<Arc<Topology>>,
+    /// Of the newest topology; 0 before the first.
+    version: u64,
     /// The latest epoch that a node with the known view has heard of.
     epoch: u64,
     /// Since when answers only speak of earlier epochs.
     outdated_since: Option<Now>,
+    /// Since when only nodes of another cluster answer.
+    strangers_since: Option<Now>,
+    /// What one node's word has replaced, and when: others may not have heard of it.
+    replaced: Option<(Arc<Topology>, Now)>,
     /// Nodes that did not help when last asked, and how often in a row. Only known nodes and seeds.
     failures: HashMap<Endpoint, u32>,
+    /// Nodes that have been asked, in this round or an earlier one, and have not answered.
+    open: Vec<Endpoint>,
+    /// A replica that says that it is primary: the next to be asked.
+    herald: Option<Endpoint>,
     round: Option<Round>,
     rounds: u64,
     /// A round is due as soon as `not_before` allows.
@@ -47,6 +58,17 @@ struct Round {
     pending: Vec<Endpoint>,
     electorate: usize,
     votes: Vec<View>,
+    /// Views of another cluster: addresses are given away again, and names too.
+    strangers: Vec<View>,
+}
+
+/// Why a node has no vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unheard {
+    /// It did not answer, or not to the question.
+    Silent,
+    /// It could not be asked, for a reason on this side.
+    NotAsked,
 }
 
 /// What a round came to.
@@ -65,9 +87,14 @@ impl Refresh {
             random,
             seeds,
             known: None,
+            version: 0,
             epoch: 0,
             outdated_since: None,
+            strangers_since: None,
+            replaced: None,
             failures: HashMap::new(),
+            open: Vec::new(),
+            herald: None,
             round: None,
             rounds: 0,
             wanted: true,
@@ -106,6 +133,16 @@ impl Refresh {
         self.wanted |= suspicion;
     }
 
+    /// A replica of a silent primary says that it is a primary now. What others have said until now is out of date.
+    pub(super) fn on_herald(&mut self, now: Now, herald: Endpoint) {
+        self.round = None;
+        self.herald = Some(herald);
+        self.hinted_at = Some(now);
+        self.streak = 0;
+        self.wanted = true;
+        self.not_before = now;
+    }
+
     /// The nodes to ask now, if a round is due, and the round's number. Each must be answered with [`Self::on_answer`].
     pub(super) fn take_round(&mut self, now: Now) -> Option<(u64, Vec<Endpoint>)> {
         if self.deadline().is_none_or(|due| now < due) {
@@ -114,39 +151,51 @@ impl Refresh {
         self.wanted = false;
         self.rounds += 1;
         let asked = self.choose();
+        self.open.extend(asked.iter().cloned());
         self.round = Some(Round {
             number: self.rounds,
             pending: asked.clone(),
             electorate: asked.len(),
             votes: Vec::new(),
+            strangers: Vec::new(),
         });
         Some((self.rounds, asked))
     }
 
-    /// A node of the round with this number answered, or did not. Late answers are ignored.
+    /// A node of the round with this number answered, or did not. Of answers that come too late only that counts.
     pub(super) fn on_answer(
         &mut self,
         now: Now,
         number: u64,
         from: &Endpoint,
-        answer: Result<View, ()>,
+        answer: Result<View, Unheard>,
     ) -> Option<Outcome> {
+        if let Some(place) = self.open.iter().position(|open| open == from) {
+            self.open.swap_remove(place);
+        }
+        let is_stranger = answer.as_ref().is_ok_and(|view| self.is_stranger(view));
+        let unheard = match &answer {
+            // Who lives at this address now can be of no help.
+            Ok(_) if is_stranger => Some(Unheard::Silent),
+            Ok(_) => None,
+            Err(unheard) => Some(*unheard),
+        };
+        let failures = self.note_answer(from, unheard);
         let round = self.round.as_mut().filter(|round| round.number == number)?;
         let place = round.pending.iter().position(|pending| pending == from)?;
         round.pending.swap_remove(place);
         match answer {
+            Ok(view) if is_stranger => {
+                round.electorate -= 1;
+                round.strangers.push(view);
+            }
             Ok(view) => {
-                self.failures.remove(from);
+                self.strangers_since = None;
                 round.on_vote(view);
             }
-            Err(()) => {
-                let failures = self.failures.entry(from.clone()).or_insert(0);
-                *failures = failures.saturating_add(1);
-                // A node that stays silent has left; who answers must not wait for its vote for ever.
-                if *failures > 1 {
-                    round.electorate -= 1;
-                }
-            }
+            // A node that stays silent has left; who answers must not wait for its vote for ever.
+            Err(Unheard::Silent) if failures > 1 => round.electorate -= 1,
+            Err(Unheard::Silent | Unheard::NotAsked) => {}
         }
         self.count_votes(now)
     }
@@ -163,18 +212,55 @@ impl Refresh {
 
     /// Whether this is a known node or a seed.
     pub(super) fn concerns(&self, endpoint: &Endpoint) -> bool {
-        self.seeds.contains(endpoint)
-            || self
-                .known
-                .as_ref()
-                .is_some_and(|topology| topology.index_of(endpoint).is_some())
+        self.seeds.contains(endpoint) || self.knows(endpoint)
+    }
+
+    /// Whether this is a known node.
+    pub(super) fn knows(&self, endpoint: &Endpoint) -> bool {
+        self.known
+            .as_ref()
+            .is_some_and(|topology| topology.index_of(endpoint).is_some())
+    }
+
+    /// The latest epoch that a node with the known view has heard of; 0: none.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether more rounds will follow soon.
+    pub(super) fn is_troubled(&self, now: Now) -> bool {
+        self.wanted || self.suspicion || self.hinted_lately(now)
+    }
+
+    /// Whether a view shares no node with the known one.
+    fn is_stranger(&self, view: &View) -> bool {
+        let known = self.known.as_deref();
+        known.is_some_and(|known| !have_common_node(known, &view.topology))
+    }
+
+    /// Returns how often in a row this node has not helped.
+    fn note_answer(&mut self, from: &Endpoint, unheard: Option<Unheard>) -> u32 {
+        match unheard {
+            None => {
+                self.failures.remove(from);
+                0
+            }
+            Some(Unheard::NotAsked) => 0,
+            Some(Unheard::Silent) => {
+                let failures = self.failures.entry(from.clone()).or_insert(0);
+                *failures = failures.saturating_add(1);
+                *failures
+            }
+        }
     }
 
     fn count_votes(&mut self, now: Now) -> Option<Outcome> {
         let epoch_forgotten = self
             .outdated_since
             .is_some_and(|since| now.since(since) >= FORGOTTEN_AFTER);
+        self.let_strangers_vote(now);
         let round = self.round.as_ref()?;
+        let strangers = !round.strangers.is_empty();
         let decision = decide(Ballot {
             known: self.known.as_deref().map(|topology| Known {
                 topology,
@@ -187,6 +273,9 @@ impl Refresh {
         });
         match decision {
             Decision::Wait => None,
+            Decision::Changed(vote) if self.is_relapse(now, vote) => {
+                Some(self.end_undecided(now, Undecided::NoMajority))
+            }
             Decision::Changed(vote) => Some(self.end_with_change(now, vote)),
             Decision::Unchanged => {
                 let heard = round.votes.iter().filter_map(|view| view.epoch).max();
@@ -195,16 +284,47 @@ impl Refresh {
                 self.end(now, false);
                 Some(Outcome::Unchanged)
             }
-            Decision::Undecided(why) => {
-                match why {
-                    Undecided::Outdated => self.outdated_since = self.outdated_since.or(Some(now)),
-                    Undecided::NoMajority => self.outdated_since = None,
-                    Undecided::NoAnswer => {}
-                }
-                self.end(now, true);
-                Some(Outcome::Undecided(why))
+            Decision::Undecided(Undecided::NoAnswer) if strangers => {
+                Some(self.end_undecided(now, Undecided::Strangers))
             }
+            Decision::Undecided(why) => Some(self.end_undecided(now, why)),
         }
+    }
+
+    /// When nobody of the known cluster has answered for long while others do, the cluster was made anew.
+    fn let_strangers_vote(&mut self, now: Now) {
+        let believed = self
+            .strangers_since
+            .is_some_and(|since| now.since(since) >= STRANGERS_AFTER);
+        let Some(round) = &mut self.round else { return };
+        if believed && round.pending.is_empty() && round.votes.is_empty() {
+            let views = std::mem::take(&mut round.strangers);
+            round.electorate += views.len();
+            views.into_iter().for_each(|view| round.on_vote(view));
+            self.known = None;
+        }
+    }
+
+    /// Whether a vote's view is the one that a single node's word has just replaced: the others will hear of it.
+    fn is_relapse(&self, now: Now, vote: usize) -> bool {
+        let view = self.round.as_ref().and_then(|round| round.votes.get(vote));
+        let (Some((replaced, at)), Some(view)) = (&self.replaced, view) else {
+            return false;
+        };
+        now.since(*at) < SETTLED_AFTER
+            && view.epoch.is_some_and(|epoch| epoch <= self.epoch)
+            && view.topology.same_primaries(replaced)
+    }
+
+    fn end_undecided(&mut self, now: Now, why: Undecided) -> Outcome {
+        match why {
+            Undecided::Outdated => self.outdated_since = self.outdated_since.or(Some(now)),
+            Undecided::NoMajority => self.outdated_since = None,
+            Undecided::Strangers => self.strangers_since = self.strangers_since.or(Some(now)),
+            Undecided::NoAnswer => {}
+        }
+        self.end(now, true);
+        Outcome::Undecided(why)
     }
 
     fn end_with_change(&mut self, now: Now, vote: usize) -> Outcome {
@@ -224,15 +344,17 @@ impl Refresh {
         };
         self.epoch = agreeing().filter_map(|view| view.epoch).max().unwrap_or(0);
         self.outdated_since = None;
-        let version = self.known.as_ref().map_or(0, |topology| topology.version()) + 1;
-        let topology = Arc::new(view.topology.clone().with_version(version));
-        self.known = Some(Arc::clone(&topology));
+        self.strangers_since = None;
+        self.version += 1;
+        let topology = Arc::new(view.topology.clone().with_version(self.version));
+        let before = self.known.replace(Arc::clone(&topology));
         let seeds = &self.seeds;
         self.failures.retain(|endpoint, _| {
             seeds.contains(endpoint) || topology.index_of(endpoint).is_some()
         });
         // What one node alone said is worth a second opinion.
         let confirmed = agreeing().count() > 1 || topology.nodes().len() == 1;
+        self.replaced = before.filter(|_| !confirmed).map(|before| (before, now));
         self.end(now, !confirmed);
         Outcome::Changed(topology)
     }
@@ -275,25 +397,18 @@ impl Refresh {
         self.random.between(least, grown.min(most))
     }
 
-    /// Known nodes that answered when last asked (or never were), then such seeds, then the rest.
+    /// Who brought news; known nodes that answered when last asked (or never were), then such seeds, then the rest.
     fn choose(&mut self) -> Vec<Endpoint> {
-        let nodes = self
-            .known
-            .iter()
-            .flat_map(|topology| topology.nodes())
-            .map(|node| &node.endpoint);
-        let mut ranked: Vec<(u8, &Endpoint)> = Vec::new();
-        for (rank, endpoint) in nodes
-            .map(|node| (0, node))
-            .chain(self.seeds.iter().map(|seed| (1, seed)))
-        {
-            let rank = if self.failures.contains_key(endpoint) {
-                2
-            } else {
-                rank
-            };
-            ranked.push((rank, endpoint));
-        }
+        let herald = self.herald.take();
+        let nodes = self.known.iter().flat_map(|topology| topology.nodes());
+        let nodes = nodes.map(|node| (1, &node.endpoint));
+        let seeds = self.seeds.iter().map(|seed| (2, seed));
+        let rank = |(rank, endpoint)| {
+            let no_help = self.failures.contains_key(endpoint) || self.open.contains(endpoint);
+            (if no_help { 3 } else { rank }, endpoint)
+        };
+        let mut ranked: Vec<(u8, &Endpoint)> = nodes.chain(seeds).map(rank).collect();
+        ranked.extend(herald.iter().map(|herald| (0, herald)));
         self.random.shuffle(&mut ranked);
         ranked.sort_by_key(|(rank, _)| *rank);
         let mut chosen: Vec<Endpoint> = Vec::with_capacity(ASKED_MAX);
@@ -323,6 +438,12 @@ impl Refresh {
     fn hinted_lately(&self, now: Now) -> bool {
         self.hinted_at.is_some_and(|at| now.since(at) <= CALM)
     }
+}
+
+/// Whether a node of one cluster, by its id, is part of the other.
+fn have_common_node(one: &Topology, other: &Topology) -> bool {
+    let ids: HashSet<&str> = one.nodes().iter().map(|node| &*node.id).collect();
+    other.nodes().iter().any(|node| ids.contains(&*node.id))
 }
 
 impl Round {
@@ -355,6 +476,12 @@ const PATIENCE_AT_START: u32 = 2;
 
 /// Longer than a partition that a failover is made of: twice the default node timeout of 15 s.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
+/// So long must nobody of the known cluster have answered while others did: longer than all nodes take to restart together.
+const STRANGERS_AFTER: Duration = Duration::from_secs(5);
+
+/// By then every node has heard of a failover: it is told at once, and again with every ping, one per second.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,22 +1,88 @@
 //! One connection of the control thread to a node: dial, AUTH, ask, close. RESP2, one question after another.
+//! Every dial takes a token of the process's [`Budget`].
 //!
 //! Knows no meaning of any reply but AUTH's. Times out nothing: [`within`] does, for whoever asks.
 
+use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::{decode::decode_bytes, types::BytesFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
+use super::budget::Budget;
 use super::random::Random;
 use super::{AskFailure, Credentials};
+use crate::clock::now;
+use crate::config::limits::Limits;
+use crate::net::{Names, Patience, dial, tune_link};
 use crate::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use crate::resp::write;
 use crate::topology::Endpoint;
+
+/// Opens wires.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    credentials: Option<Rc<Credentials>>,
+    names: Names,
+    budget: Rc<RefCell<Budget>>,
+    random: Rc<RefCell<Random>>,
+    patience: Patience,
+}
+
+impl Dialer {
+    pub(super) fn new(credentials: Option<Credentials>, names: Names) -> Self {
+        let limits = Limits::default();
+        Self {
+            credentials: credentials.map(Rc::new),
+            names,
+            budget: Rc::new(RefCell::new(Budget::new(0))),
+            random: Rc::new(RefCell::new(Random::from_system())),
+            patience: Patience {
+                unacknowledged: limits.link_unacknowledged_timeout,
+                silent: limits.link_silent_timeout,
+            },
+        }
+    }
+
+    /// The cluster has so many nodes now.
+    pub(super) fn set_nodes(&self, nodes: usize) {
+        self.budget.borrow_mut().set_nodes(nodes);
+    }
+
+    /// Waits until one more connection may be opened.
+    pub(super) async fn turn(&self) {
+        let wait = self.budget.borrow_mut().take(now());
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+    }
+
+    /// Connects within `patience` to one of the addresses that the name means now, beginning with any of them.
+    /// Wait for your [`Self::turn`] first.
+    pub(super) async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        patience: Duration,
+    ) -> Result<Wire, AskFailure> {
+        let turn = usize::try_from(self.random.borrow_mut().next()).unwrap_or(0);
+        let address = (&*endpoint.host, endpoint.port);
+        let stream = dial(&self.names, address, patience, turn).await?;
+        // The bytes flow without; the probe notices a peer that is gone before the system does.
+        let _ = tune_link(&stream, self.patience);
+        let greeting = self.credentials.as_deref().map(auth);
+        Ok(Wire {
+            stream,
+            input: BytesMut::new(),
+            scan: ReplyScan::new(),
+            greeting,
+        })
+    }
+}
 
 pub(super) struct Wire {
     stream: TcpStream,
@@ -27,30 +93,6 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Connects to one of the addresses that the name means now, beginning with any of them.
-    pub(super) async fn dial(
-        endpoint: &Endpoint,
-        credentials: Option<&Credentials>,
-        random: &mut Random,
-        patience: Duration,
-    ) -> Result<Self, AskFailure> {
-        let found = lookup_host((&*endpoint.host, endpoint.port)).await;
-        let mut addresses: Vec<SocketAddr> = found
-            .map_err(|error| AskFailure::Resolve(error.to_string()))?
-            .collect();
-        random.shuffle(&mut addresses);
-        let stream = connect(&addresses, patience).await?;
-        // Only a matter of speed.
-        let _ = stream.set_nodelay(true);
-        let greeting = credentials.map(auth);
-        Ok(Self {
-            stream,
-            input: BytesMut::new(),
-            scan: ReplyScan::new(),
-            greeting,
-        })
-    }
-
     /// Sends these requests in one write and waits for as many replies, each as it came.
     pub(super) async fn ask(&mut self, requests: &[&[&str]]) -> Result<Vec<Bytes>, AskFailure> {
         let greeting = self.greeting.take();
@@ -76,6 +118,11 @@ impl Wire {
     /// Returns when the node closes the connection, or says something unasked, which is no better.
     pub(super) async fn ended(&mut self) {
         let _ = self.stream.read_buf(&mut self.input).await;
+    }
+
+    /// Waits for the rest of an answer that did not come in time.
+    pub(super) async fn late_answer(&mut self) -> Result<(), AskFailure> {
+        self.reply().await.map(drop)
     }
 
     async fn reply(&mut self) -> Result<Bytes, AskFailure> {
@@ -121,21 +168,6 @@ pub(super) async fn within<T>(
         .unwrap_or(Err(AskFailure::Timeout))
 }
 
-/// Each address gets its share of the time: a silent one must not use up what another could answer in.
-async fn connect(addresses: &[SocketAddr], patience: Duration) -> Result<TcpStream, AskFailure> {
-    let mut failure = AskFailure::Resolve("no address".to_owned());
-    let tried = addresses.len().min(ADDRESSES_MAX);
-    let share = patience / u32::try_from(tried.max(1)).unwrap_or(u32::MAX);
-    for address in addresses.iter().take(tried) {
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failure = AskFailure::Connect(error.to_string()),
-            Err(_elapsed) => failure = AskFailure::Timeout,
-        }
-    }
-    Err(failure)
-}
-
 fn auth(Credentials { user, password }: &Credentials) -> Vec<u8> {
     let mut output = Vec::new();
     match user {
@@ -151,6 +183,3 @@ fn closed(error: io::Error) -> AskFailure {
 
 /// `COMMAND` is about 300 KiB, `CLUSTER SLOTS` of 1,000 shards as much, of 16,384 lone slots about 4 MiB.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Addresses of one name that are tried in one attempt; the next attempt begins with others.
-const ADDRESSES_MAX: usize = 3;

@@ -5,6 +5,7 @@
 
 mod address;
 mod descriptors;
+mod dial;
 mod listen;
 mod outbuf;
 mod pool;
@@ -12,7 +13,8 @@ mod stream;
 
 pub use address::{BadListenAddr, ListenAddr};
 pub use descriptors::{descriptors_max, raise_descriptors_max};
-pub use listen::{BACKLOG, Bound, SocketFile, bind, tune_stream};
+pub use dial::{DialError, GivenNames, Names, dial};
+pub use listen::{BACKLOG, Bound, Patience, SocketFile, bind, tune_link, tune_stream};
 pub use outbuf::{LARGE_BYTES_MIN, OutBuf};
 pub use pool::Pool;
 pub use stream::Stream;

@@ -36,6 +36,11 @@ impl Backoff {
         *self = Self::default();
     }
 
+    /// Whether the last dial was none of several failures in a row.
+    pub fn is_clear(&self) -> bool {
+        self.failures == 0
+    }
+
     /// The moment before which no dial may start, if that is still to come.
     pub fn wait_until(&self, now: Now) -> Option<Now> {
         self.not_before.filter(|&at| at > now)

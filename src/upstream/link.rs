@@ -80,6 +80,8 @@ enum State {
 pub enum LinkDown {
     /// Could not be connected.
     Dial(String),
+    /// This machine lacks something for a connection: descriptors, ports, memory. Says nothing about the node.
+    Local(String),
     /// The node refused the greeting in these words.
     Refused(String),
     /// The node refused, in these words, what this link was to be set up for.

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::Worker;
 use crate::clock;
-use crate::net::{Stream, tune_stream};
+use crate::net::{DialError, Names, Patience, Stream, dial, tune_link};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;
 use crate::upstream::link::LinkDown;
@@ -18,29 +19,55 @@ const SLICES_MAX: usize = 32;
 
 /// Serves a link from its dial to its end.
 pub(super) async fn run(worker: Rc<Worker>, id: LinkId, endpoint: Endpoint) {
-    let timeout = worker.hub.borrow().limits().dial_timeout;
-    let dialed = tokio::time::timeout(
-        timeout,
-        TcpStream::connect((endpoint.host.as_ref(), endpoint.port)),
-    )
-    .await;
-    let down = match dialed {
-        Err(_) => LinkDown::Dial(format!("no answer within {timeout:?}")),
-        Ok(Err(error)) => LinkDown::Dial(error.to_string()),
-        Ok(Ok(stream)) => {
-            if let Err(error) = tune_stream(&stream) {
-                tracing::debug!(node = %endpoint, "socket options: {error}");
-            }
-            worker.hub.borrow_mut().on_dialed(id);
-            let mut stream = Stream::Tcp(stream);
-            poll_fn(|cx| pump(&worker, id, &mut stream, cx)).await
+    let patience = worker.hub.borrow().limits().dial_timeout;
+    let address = (endpoint.host.as_ref(), endpoint.port);
+    let down = match dial(&Names::System, address, patience, 0).await {
+        Err(DialError::Local(why)) => LinkDown::Local(why),
+        Err(error @ (DialError::Resolve(_) | DialError::Connect(_) | DialError::TimedOut(_))) => {
+            LinkDown::Dial(error.to_string())
         }
+        Ok(stream) => serve(&worker, id, stream, &endpoint).await,
     };
     worker
         .hub
         .borrow_mut()
         .on_link_down(clock::now(), id, &down);
     worker.settle();
+}
+
+/// Serves a link that is connected to its end.
+async fn serve(
+    worker: &Rc<Worker>,
+    id: LinkId,
+    stream: TcpStream,
+    endpoint: &Endpoint,
+) -> LinkDown {
+    let (patience, greeting_timeout) = {
+        let hub = worker.hub.borrow();
+        let limits = hub.limits();
+        let patience = Patience {
+            unacknowledged: limits.link_unacknowledged_timeout,
+            silent: limits.link_silent_timeout,
+        };
+        (patience, limits.link_greeting_timeout)
+    };
+    if let Err(error) = tune_link(&stream, patience) {
+        tracing::debug!(node = %endpoint, "socket options: {error}");
+    }
+    worker.hub.borrow_mut().on_dialed(id);
+    let mut stream = Stream::Tcp(stream);
+    let greeted = poll_fn(|cx| match pump(worker, id, &mut stream, cx) {
+        Poll::Pending if worker.hub.borrow().is_link_open(id) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(down) => Poll::Ready(Some(down)),
+    });
+    match timeout(greeting_timeout, greeted).await {
+        Ok(Some(down)) => down,
+        Ok(None) => poll_fn(|cx| pump(worker, id, &mut stream, cx)).await,
+        Err(_elapsed) => LinkDown::Dial(format!(
+            "it accepts connections and does not answer within {greeting_timeout:?}"
+        )),
+    }
 }
 
 fn pump(

@@ -18,7 +18,7 @@ pub fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
             now().since(start) < PATIENCE,
             "waited {PATIENCE:?} in vain until {what}"
         );
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -36,7 +36,7 @@ pub fn key_in(slot: Slot) -> String {
 pub struct Cluster {
     pub servers: Vec<Server>,
     /// Behind the servers: they go first.
-    _place: Place,
+    place: Place,
 }
 
 impl Cluster {
@@ -86,10 +86,7 @@ impl Cluster {
                 "OK"
             );
         }
-        let cluster = Self {
-            servers,
-            _place: place,
-        };
+        let cluster = Self { servers, place };
         let everybody = format!("cluster_known_nodes:{}", cluster.servers.len());
         cluster.await_everywhere(&everybody, |server| {
             server.ask(&["CLUSTER", "INFO"]).contains(&everybody)
@@ -103,11 +100,7 @@ impl Cluster {
                     .contains("master_link_status:up")
             });
         }
-        cluster.await_everywhere("state ok", |server| {
-            server
-                .ask(&["CLUSTER", "INFO"])
-                .contains("cluster_state:ok")
-        });
+        cluster.await_content();
         // Replicas are listed once their replication offset is known not to be 0: something must be written.
         for (index, primary) in cluster.servers.iter().take(primaries).enumerate() {
             let first = u16::try_from(index * SLOT_COUNT / primaries).unwrap();
@@ -116,16 +109,16 @@ impl Cluster {
                 "OK"
             );
         }
-        let lists_all = |server: &Server| {
-            let slots = server.ask(&["CLUSTER", "SLOTS"]);
-            cluster.servers.iter().all(|server| {
-                slots
-                    .lines()
-                    .any(|line| line == server.ports.data.to_string())
-            })
-        };
-        cluster.await_everywhere("every node lists every node", lists_all);
+        cluster.await_calm();
         cluster
+    }
+
+    fn await_content(&self) {
+        self.await_everywhere("state ok", |server| {
+            server
+                .ask(&["CLUSTER", "INFO"])
+                .contains("cluster_state:ok")
+        });
     }
 
     fn await_everywhere(&self, what: &str, is_so: impl Fn(&Server) -> bool) {
@@ -154,6 +147,39 @@ impl Cluster {
     pub fn kill(&mut self, endpoint: &Endpoint) {
         self.servers.retain(|server| server.endpoint() != *endpoint);
     }
+
+    /// Starts a killed server again as what it was, and waits until it has found its place.
+    pub fn revive(&mut self, program: &str, endpoint: &Endpoint, ports: Ports, options: &[&str]) {
+        assert_eq!(endpoint.port, ports.data);
+        self.restart(program, ports, options);
+        await_that("the revived server is a replica in sync", || {
+            self.server_at(endpoint)
+                .ask(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        });
+        self.await_calm();
+    }
+
+    /// Starts a server that was killed with what it remembers.
+    pub fn restart(&mut self, program: &str, ports: Ports, options: &[&str]) {
+        assert!(!self.has(ports.data), "it runs");
+        let server = Server::start(program, &self.place, ports, options);
+        self.servers.push(server);
+    }
+
+    /// Every server is content and lists every server.
+    pub fn await_calm(&self) {
+        self.await_content();
+        let lists_all = |server: &Server| {
+            let slots = server.ask(&["CLUSTER", "SLOTS"]);
+            self.servers.iter().all(|server| {
+                slots
+                    .lines()
+                    .any(|line| line == server.ports.data.to_string())
+            })
+        };
+        self.await_everywhere("every node lists every node", lists_all);
+    }
 }
 
 pub struct Server {
@@ -165,7 +191,7 @@ pub struct Server {
 impl Server {
     pub fn start(program: &str, place: &Place, ports: Ports, options: &[&str]) -> Self {
         let dir = place.0.join(ports.data.to_string());
-        std::fs::create_dir(&dir).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
         let mut command = Command::new(program);
         command.args([
             "--port",
@@ -239,6 +265,11 @@ impl Server {
         read_reply(&mut input).unwrap()
     }
 
+    /// A connection that stays open.
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.ports.data)).unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let kill = Command::new("kill")
             .arg(format!("-{name}"))
@@ -253,6 +284,28 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Asks one server again and again whether it takes a write to a slot.
+pub struct Writer {
+    input: BufReader<TcpStream>,
+    request: String,
+}
+
+impl Writer {
+    pub fn new(server: &Server, slot: Slot) -> Self {
+        let key = key_in(slot);
+        Self {
+            input: BufReader::new(server.connect()),
+            request: format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$1\r\nx\r\n", key.len()),
+        }
+    }
+
+    pub fn writes(&mut self) -> bool {
+        let stream = self.input.get_mut();
+        stream.write_all(self.request.as_bytes()).unwrap();
+        read_reply(&mut self.input).unwrap() == "OK"
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::*;
 use crate::topology::{Member, ShardSpec, Slot, SlotRange};
 
-/// Primary and replicas of each shard; slots are split evenly. Primary `?`: unknown.
+/// Primary and replicas of each shard; slots are split evenly. Primary `?`: unknown. `host=id` or, with the host as
+/// its id, `host`.
 pub(in crate::control) type Layout<'a> = &'a [(&'a str, &'a [&'a str])];
 
 pub(in crate::control) fn cluster(layout: Layout<'_>) -> Topology {
@@ -19,15 +20,20 @@ pub(in crate::control) fn cluster(layout: Layout<'_>) -> Topology {
         };
         let range = SlotRange::new(Slot::new(first).unwrap(), Slot::new(last).unwrap()).unwrap();
         ShardSpec {
-            primary: (*primary != "?").then(|| Member::at(at(primary))),
-            replicas: replicas
-                .iter()
-                .map(|replica| Member::at(at(replica)))
-                .collect(),
+            primary: (*primary != "?").then(|| member(primary)),
+            replicas: replicas.iter().map(|replica| member(replica)).collect(),
             ranges: vec![range],
         }
     };
     Topology::new(layout.iter().enumerate().map(spec).collect()).unwrap()
+}
+
+fn member(text: &str) -> Member {
+    let (host, id) = text.split_once('=').unwrap_or((text, text));
+    Member {
+        id: id.into(),
+        ..Member::at(at(host))
+    }
 }
 
 fn at(host: &str) -> Endpoint {
@@ -112,9 +118,9 @@ impl Model {
         }
     }
 
-    fn answer(&self, node: &Endpoint) -> Result<View, ()> {
+    fn answer(&self, node: &Endpoint) -> Result<View, Unheard> {
         if self.silent.contains(node) || self.dead.contains(node) {
-            return Err(());
+            return Err(Unheard::Silent);
         }
         Ok(View {
             node_id: Some(node.to_string().into()),
@@ -131,6 +137,7 @@ fn view(layout: Layout<'_>, epoch: u64) -> View {
     View {
         topology: cluster(layout),
         epoch: Some(epoch),
+        own_epoch: Some(1),
         state_ok: Some(true),
         node_id: None,
     }
@@ -350,7 +357,7 @@ fn a_node_under_two_names_has_one_vote() {
     }
     let outcome = model
         .refresh
-        .on_answer(model.now, round, &asked[2], Err(()));
+        .on_answer(model.now, round, &asked[2], Err(Unheard::Silent));
     assert!(
         matches!(outcome, Some(Outcome::Undecided(Undecided::NoMajority))),
         "{outcome:?}"
@@ -359,7 +366,7 @@ fn a_node_under_two_names_has_one_vote() {
 
 #[test]
 fn when_all_addresses_are_new_a_seed_is_believed() {
-    const MOVED: Layout<'_> = &[("g", &["h"]), ("i", &["j"]), ("k", &["l"])];
+    const MOVED: Layout<'_> = &[("g=a", &["h=b"]), ("i=c", &["j=d"]), ("k=e", &["l=f"])];
     for seed in 0..20 {
         let mut model = Model::new(&["seed"], seed);
         model.run_for(Duration::from_secs(60), |_, _| {});
@@ -382,10 +389,164 @@ fn a_cluster_that_was_made_anew_is_believed_after_a_while() {
     let mut model = Model::settled(1);
     model.view = view(AFTER, 1);
     model.hint(&Hint::LinkLost(at("a")));
+    // The same nodes, of which nobody remembers our epoch: a backup, or a partition that ends.
     model.run_for(Duration::from_secs(25), |_, _| {});
     assert_eq!(model.changes.len(), 0);
     model.run_for(Duration::from_secs(15), |_, _| {});
     assert_eq!(model.changes.len(), 1);
+}
+
+#[test]
+fn two_halves_of_a_cluster_are_heard_until_one_of_them_has_elected_and_then_only_that_one() {
+    const OURS: Layout<'_> = &[("a", &["b"]), ("d", &["c"]), ("e", &["f"])];
+    const THEIRS: Layout<'_> = &[("b", &["a"]), ("c", &["d"]), ("e", &["f"])];
+    for seed in 0..20 {
+        let mut model = Model::settled(seed);
+        // In the epoch that both know nothing can have changed: what they say differs all the same.
+        for (host, layout) in [
+            ("a", OURS),
+            ("b", OURS),
+            ("e", OURS),
+            ("c", THEIRS),
+            ("d", THEIRS),
+            ("f", THEIRS),
+        ] {
+            let view = View {
+                state_ok: Some(false),
+                ..view(layout, 6)
+            };
+            model.own_views.insert(at(host), view);
+        }
+        let run = |model: &mut Model| {
+            model.run_for(Duration::from_secs(10), |model, _| {
+                model.hint(&Hint::LinkLost(at("a")));
+            });
+        };
+        run(&mut model);
+        for host in ["c", "d", "f"] {
+            model.own_views.insert(at(host), view(THEIRS, 9));
+        }
+        run(&mut model);
+        let known = |model: &Model| model.refresh.known.clone().unwrap();
+        let elected = known(&model);
+        assert!(elected.same_primaries(&cluster(THEIRS)));
+        run(&mut model);
+        assert_eq!(known(&model).version(), elected.version());
+    }
+}
+
+#[test]
+fn addresses_that_another_cluster_has_taken_over_are_not_believed_while_any_old_node_answers() {
+    const FOREIGN: Layout<'_> = &[("a=x", &["b=y"]), ("c=z", &[])];
+    for seed in 0..20 {
+        let mut model = Model::settled(seed);
+        // Even with a later epoch, and most of our addresses.
+        for host in ["a", "b", "c", "d"] {
+            model.own_views.insert(at(host), view(FOREIGN, 99));
+        }
+        model.run_for(Duration::from_secs(60), |model, elapsed| {
+            if elapsed.as_millis() % 1000 == 0 {
+                model.hint(&Hint::LinkLost(at("a")));
+            }
+        });
+        assert_eq!(model.changes.len(), 0);
+        // Then the last two are gone, too.
+        model.own_views.insert(at("e"), view(FOREIGN, 99));
+        model.dead.insert(at("f"));
+        let gone = model.now;
+        model.hint(&Hint::LinkLost(at("e")));
+        model.run_for(Duration::from_secs(8), |_, _| {});
+        let (changed_at, topology) = model.changes.last().unwrap();
+        assert!(changed_at.since(gone) >= STRANGERS_AFTER - millis(500));
+        assert!(topology.same_view(&cluster(FOREIGN)));
+        assert_eq!(topology.version(), 2);
+    }
+}
+
+#[test]
+fn a_rebuilt_cluster_is_believed_when_nobody_of_the_old_one_answers() {
+    const REBUILT: Layout<'_> = &[("g", &["h"]), ("i", &["j"]), ("k", &["l"])];
+    for seed in 0..20 {
+        let mut model = Model::new(&["seed"], seed);
+        model.run_for(Duration::from_secs(60), |_, _| {});
+        model.changes.clear();
+        model.dead.extend(["a", "b", "c", "d", "e", "f"].map(at));
+        // Its epochs begin anew.
+        model.view = view(REBUILT, 1);
+        let gone = model.now;
+        model.hint(&Hint::LinkLost(at("a")));
+        model.run_for(Duration::from_secs(10), |_, _| {});
+        let (changed_at, topology) = model.changes.last().unwrap();
+        let after = changed_at.since(gone);
+        assert!(
+            after >= STRANGERS_AFTER && after <= STRANGERS_AFTER + millis(3000),
+            "{after:?}"
+        );
+        assert!(topology.same_view(&cluster(REBUILT)));
+    }
+}
+
+#[test]
+fn the_word_of_who_was_elected_is_not_undone_by_those_who_have_not_heard() {
+    for seed in 0..50 {
+        let mut model = Model::settled(seed);
+        model.silent.insert(at("a"));
+        model.refresh.on_suspicion(true);
+        // All have voted in epoch 7, only b knows the result.
+        model.view = view(BEFORE, 7);
+        model.run_for(millis(1000), |_, _| {});
+        let elected = View {
+            own_epoch: Some(7),
+            ..view(AFTER, 7)
+        };
+        model.own_views.insert(at("b"), elected);
+        let now = model.now;
+        model.refresh.on_herald(now, at("b"));
+        model.run_for(millis(10), |_, _| {});
+        assert_eq!(model.changes.len(), 1);
+        assert!(model.changes[0].1.same_view(&cluster(AFTER)));
+        model.run_for(millis(1500), |_, _| {});
+        model.view = view(AFTER, 7);
+        model.run_for(millis(5000), |_, _| {});
+        assert_eq!(model.changes.len(), 1, "back and forth");
+    }
+}
+
+#[test]
+fn what_this_machine_could_not_ask_counts_against_no_node() {
+    let mut model = Model::settled(1);
+    for _ in 0..3 {
+        model.hint(&Hint::LinkLost(at("a")));
+        model.now = model.now + Duration::from_secs(1);
+        let (round, asked) = model.refresh.take_round(model.now).unwrap();
+        let answer = |node| {
+            model
+                .refresh
+                .on_answer(model.now, round, node, Err(Unheard::NotAsked))
+        };
+        let outcomes: Vec<Option<Outcome>> = asked.iter().map(answer).collect();
+        assert!(
+            matches!(outcomes[2], Some(Outcome::Undecided(Undecided::NoAnswer))),
+            "{outcomes:?}"
+        );
+        assert!(model.refresh.failures.is_empty());
+    }
+}
+
+#[test]
+fn a_node_whose_answer_is_still_out_is_not_asked_again_while_there_are_others() {
+    let mut model = Model::settled(1);
+    model.silent.insert(at("a"));
+    let mut asked = 0;
+    model.run_for(millis(950), |model, _| {
+        model.hint(&Hint::LinkLost(at("a")));
+        asked = model
+            .asks
+            .iter()
+            .filter(|(_, node)| *node == at("a"))
+            .count();
+    });
+    assert!(asked <= 1, "asked {asked} times");
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl Hub {
             }
         }
         // A topology that is confirmed is not published again: only a failure says that a redirection was wrong.
-        if !worked && *why != LinkDown::Retired && self.owners.distrust(node) {
+        let blames_node = !matches!(why, LinkDown::Retired | LinkDown::Local(_));
+        if !worked && blames_node && self.owners.distrust(node) {
             orphans.extend(self.count_misplaced());
             orphans.sort_unstable_by_key(|orphan| orphan.part.seq);
         }
@@ -166,6 +167,11 @@ impl Hub {
         self.links
             .get(id.index as usize)
             .is_some_and(|p| p.generation == id.generation)
+    }
+
+    /// Whether the node has accepted the greeting; false also if there is no such link (any more).
+    pub fn is_link_open(&self, id: LinkId) -> bool {
+        self.link(id).is_some_and(Link::is_open)
     }
 
     pub fn link_count(&self) -> usize {
@@ -366,11 +372,18 @@ impl Hub {
             *node.link_mut(link.proto) = None;
         }
         let endpoint = node.endpoint.clone();
+        let is_news = node.backoff.is_clear();
         if !worked && !matches!(why, LinkDown::Retired | LinkDown::NotSetUp(_)) {
             node.backoff.on_failure(now, &limits, random);
         }
         match why {
             LinkDown::Retired => return,
+            LinkDown::Local(text) => {
+                // No hint: the control thread would blame the node.
+                if is_news {
+                    tracing::warn!(node = %endpoint, "this machine cannot open a link: {text}");
+                }
+            }
             LinkDown::NotSetUp(text) => {
                 tracing::debug!(node = %endpoint, "a link could not be set up: {text}");
             }

@@ -1,0 +1,177 @@
+//! Asks nodes: opens wires, and keeps them open while there is trouble, so that asking often does not mean dialling often.
+//!
+//! Invariant: at most `KEPT_MAX` wires are kept, only to known nodes, and none once [`Asker::calm`] has been called.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::AskFailure;
+use super::decide::View;
+use super::facts::{ClusterInfo, text};
+use super::scout::{Question, Said};
+use super::wire::{Dialer, Wire, decode, within};
+use crate::topology::{Endpoint, SLOT_COUNT, parse_cluster_slots};
+
+pub(super) struct Asker {
+    dialer: Dialer,
+    /// For one node: connecting and answering.
+    patience: Duration,
+    kept: RefCell<Vec<(Endpoint, Wire)>>,
+}
+
+impl Asker {
+    pub(super) fn new(dialer: Dialer, patience: Duration) -> Self {
+        Self {
+            dialer,
+            patience,
+            kept: RefCell::default(),
+        }
+    }
+
+    /// Everything that a node can say about the cluster, in one exchange. `keep`: more questions will follow soon.
+    pub(super) async fn view(&self, node: &Endpoint, keep: bool) -> Result<View, AskFailure> {
+        let questions: [&[&str]; 3] = [
+            &["CLUSTER", "SLOTS"],
+            &["CLUSTER", "INFO"],
+            &["CLUSTER", "MYID"],
+        ];
+        let replies = self.exchange(node, &questions, keep).await?;
+        let [slots, cluster_info, my_id] = replies.as_slice() else {
+            return Err(AskFailure::Malformed("not as many replies as questions"));
+        };
+        let topology = parse_cluster_slots(&decode(slots)?, node)?;
+        if topology.uncovered() == SLOT_COUNT {
+            return Err(AskFailure::NoSlots);
+        }
+        let ClusterInfo {
+            epoch,
+            own_epoch,
+            state_ok,
+        } = ClusterInfo::from_reply(&decode(cluster_info)?);
+        let node_id = text(&decode(my_id)?).map(Arc::from);
+        Ok(View {
+            topology,
+            epoch,
+            own_epoch,
+            state_ok,
+            node_id,
+        })
+    }
+
+    /// What a replica is now.
+    pub(super) async fn scout(&self, replica: &Endpoint, question: Question) -> Said {
+        let request: &[&str] = match question {
+            Question::Role => &["ROLE"],
+            Question::Epoch => &["CLUSTER", "INFO"],
+        };
+        let replies = self.exchange(replica, &[request], true).await;
+        let reply = replies.and_then(|replies| match replies.as_slice() {
+            [reply] => decode(reply),
+            _ => Err(AskFailure::Malformed("not one reply")),
+        });
+        match (reply, question) {
+            (Err(_why), _) => Said::Nothing,
+            (Ok(BytesFrame::Error(_)), _) => Said::Refused,
+            (Ok(reply), Question::Role) => said_of_role(&reply),
+            (Ok(reply), Question::Epoch) => {
+                let epoch = ClusterInfo::from_reply(&reply).own_epoch;
+                epoch.map_or(Said::Refused, Said::Epoch)
+            }
+        }
+    }
+
+    /// The trouble is over: nobody is asked soon.
+    pub(super) fn calm(&self) {
+        self.kept.borrow_mut().clear();
+    }
+
+    /// Whether there is something for [`Self::calm`] to do.
+    pub(super) fn keeps_any(&self) -> bool {
+        !self.kept.borrow().is_empty()
+    }
+
+    async fn exchange(
+        &self,
+        node: &Endpoint,
+        requests: &[&[&str]],
+        keep: bool,
+    ) -> Result<Vec<Bytes>, AskFailure> {
+        if let Some(mut wire) = self.take_kept(node) {
+            match within(self.patience, wire.ask(requests)).await {
+                Ok(replies) => {
+                    self.keep(node, wire, keep);
+                    return Ok(replies);
+                }
+                // The node may have closed it at any time since: that says nothing yet.
+                Err(AskFailure::Closed(_)) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        self.dialer.turn().await;
+        let answer = async {
+            let mut wire = self.dialer.dial(node, self.patience).await?;
+            let replies = wire.ask(requests).await?;
+            Ok((wire, replies))
+        };
+        let (wire, replies) = within(self.patience, answer).await?;
+        self.keep(node, wire, keep);
+        Ok(replies)
+    }
+
+    fn take_kept(&self, node: &Endpoint) -> Option<Wire> {
+        let mut kept = self.kept.borrow_mut();
+        let place = kept.iter().position(|(of, _)| of == node)?;
+        Some(kept.swap_remove(place).1)
+    }
+
+    fn keep(&self, node: &Endpoint, wire: Wire, keep: bool) {
+        let mut kept = self.kept.borrow_mut();
+        if keep && kept.len() < KEPT_MAX {
+            kept.push((node.clone(), wire));
+        }
+    }
+}
+
+fn said_of_role(reply: &BytesFrame) -> Said {
+    let role = match reply {
+        BytesFrame::Array(items) => items.first().and_then(text),
+        BytesFrame::BulkString(_)
+        | BytesFrame::SimpleString(_)
+        | BytesFrame::Error(_)
+        | BytesFrame::Integer(_)
+        | BytesFrame::Null => None,
+    };
+    match role {
+        Some("master") => Said::Primary,
+        Some(_) => Said::Replica,
+        None => Said::Nothing,
+    }
+}
+
+/// One for each scout, and a few for rounds, which may ask the same nodes; beyond that asking costs dials.
+const KEPT_MAX: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_role_of_a_node_is_the_first_word_of_its_answer() {
+        let bulk = |text: &'static str| BytesFrame::BulkString(Bytes::from_static(text.as_bytes()));
+        for (reply, expected) in [
+            (
+                BytesFrame::Array(vec![bulk("master"), BytesFrame::Integer(1)]),
+                Said::Primary,
+            ),
+            (BytesFrame::Array(vec![bulk("slave")]), Said::Replica),
+            (BytesFrame::Array(vec![]), Said::Nothing),
+            (bulk("master"), Said::Nothing),
+        ] {
+            assert_eq!(said_of_role(&reply), expected, "{reply:?}");
+        }
+    }
+}
