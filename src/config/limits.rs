@@ -92,7 +92,7 @@ limits! {
         "Requests kept while a shard has no usable primary, per worker; further ones are refused. About 7 s at 15,000/s.";
     refused_pause_min: Duration = Duration::from_millis(10),
         "First pause before a request that a node refused (TRYAGAIN, CLUSTERDOWN, LOADING) is sent again; doubled each time.";
-    refused_pause_max: Duration = Duration::from_millis(200),
+    refused_pause_max: Duration = Duration::from_millis(100),
         "Longest such pause: a shard that is back is used within about this time.";
     redirects_max: u8 = 4,
         "MOVED and ASK of one part that are followed at once; then it pauses, longer each time. A settled cluster needs two.";
