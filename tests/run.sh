@@ -11,6 +11,8 @@
 #   unit          cargo test: unit, tidy, tables, transcripts, properties, simulation
 #   e2e           real clusters; SLOTCAR_BIN names another binary to judge
 #   differential  one script at a plain server and at slotcar before a cluster: the same answers; SLOTCAR_BIN likewise
+#   faults        nodes die under load: what clients notice, and a short run of random faults; SLOTCAR_BIN likewise, or a
+#                 release build (tests/faults/run.sh has longer ones)
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
 #   demo          deploy/demo.sh serves, and leaves nothing behind
 #
@@ -20,7 +22,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit e2e differential clients demo)
+ALL_STAGES=(servers shell fmt clippy doc unit e2e differential faults clients demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -103,7 +105,7 @@ stage_fmt() {
 # --all-targets leaves out what `cargo test` leaves out.
 stage_clippy() {
   cargo clippy --locked --all-targets -- -D warnings
-  cargo clippy --locked --test e2e --test differential -- -D warnings
+  cargo clippy --locked --test e2e --test differential --test faults -- -D warnings
 }
 
 stage_doc() {
@@ -133,6 +135,10 @@ stage_differential() {
     without=(--skip valkey_8)
   fi
   cargo test --locked --test differential -- --test-threads 4 "${without[@]}"
+}
+
+stage_faults() {
+  tests/faults/run.sh --rows all --soak 25
 }
 
 stage_clients() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::server::Server;
 use super::wait::{holds_within, wait_until};
-use super::{Conn, ServerKind, Value};
+use super::{Conn, ServerKind, Value, address};
 
 pub struct Cluster {
     kind: ServerKind,
@@ -34,12 +34,23 @@ impl Cluster {
     /// Nodes `0..primaries` are primaries; node `primaries + i` is a replica of node `i % primaries`.
     pub fn start(kind: ServerKind, primaries: usize, replicas_per: usize) -> Cluster {
         let mut cluster = Cluster::plan(kind, primaries, replicas_per);
-        cluster.launch();
-        cluster.wait_ok();
-        if replicas_per > 0 {
-            cluster.show_replicas();
-        }
+        cluster.bring_up();
         cluster
+    }
+
+    /// The same at addresses of this machine, one for each node.
+    pub fn start_at(addrs: &[SocketAddr], kind: ServerKind, primaries: usize) -> Cluster {
+        let mut cluster = Cluster::plan_at(addrs, kind, primaries);
+        cluster.bring_up();
+        cluster
+    }
+
+    fn bring_up(&mut self) {
+        self.launch();
+        self.wait_ok();
+        if self.nodes.len() > self.primaries {
+            self.show_replicas();
+        }
     }
 
     /// Waits until `CLUSTER SLOTS` lists the replicas: it leaves out those that have replicated nothing yet.
@@ -55,18 +66,29 @@ impl Cluster {
 
     /// Everything is laid out, nothing runs: see [`Cluster::launch`].
     pub fn plan(kind: ServerKind, primaries: usize, replicas_per: usize) -> Cluster {
+        let total = primaries * (1 + replicas_per);
+        let addrs: Vec<SocketAddr> = (0..total).map(|_| address::unused()).collect();
+        Cluster::plan_at(&addrs, kind, primaries)
+    }
+
+    fn plan_at(addrs: &[SocketAddr], kind: ServerKind, primaries: usize) -> Cluster {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
             "cluster-{}-{}",
             std::process::id(),
             CLUSTERS.fetch_add(1, Ordering::Relaxed)
         ));
-        let total = primaries * (1 + replicas_per);
+        let total = addrs.len();
         let nodes = (0..total)
             .map(|index| Node {
                 id: format!("{:08x}{:032x}", std::process::id(), index + 1),
                 slots: (index < primaries).then(|| share(index, primaries)),
                 follows: (index >= primaries).then_some(index % primaries),
-                server: Server::prepare(kind, dir.join(index.to_string()), OPTIONS),
+                server: Server::prepare_at(
+                    addrs[index],
+                    kind,
+                    dir.join(index.to_string()),
+                    OPTIONS,
+                ),
             })
             .collect();
         let cluster = Cluster {
@@ -96,9 +118,47 @@ impl Cluster {
         self.nodes[node].server.kill();
     }
 
+    /// Ends a node as an operator does, and waits until it is gone.
+    pub fn terminate(&mut self, node: usize) {
+        self.nodes[node].server.terminate();
+    }
+
     pub fn restart(&mut self, node: usize) {
         self.nodes[node].server.launch();
         self.nodes[node].server.wait_answering();
+    }
+
+    /// Starts one more node, which knows nobody; see `replace.rs` for the rest.
+    pub fn add_node(&mut self) -> usize {
+        let dir = self.dir.join(self.nodes.len().to_string());
+        let mut server = Server::prepare(self.kind, dir, OPTIONS);
+        server.launch();
+        server.wait_answering();
+        let id = Conn::open(server.addr()).ok(&["CLUSTER", "MYID"]).text();
+        self.nodes.push(Node {
+            id,
+            slots: None,
+            follows: None,
+            server,
+        });
+        self.nodes.len() - 1
+    }
+
+    /// From now on what is stored survives the end of all nodes.
+    pub fn keep_data(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.nodes[node].server.set_option("appendonly", "yes");
+            if self.nodes[node].server.is_running() {
+                self.conn(node).ok(&["CONFIG", "SET", "appendonly", "yes"]);
+            }
+        }
+        wait_until("everything is on disk", LIMIT, || {
+            self.running().all(|node| {
+                let info = self.conn(node).ok(&["INFO", "persistence"]).text();
+                info.contains("aof_rewrite_in_progress:0")
+                    && info.contains("aof_rewrite_scheduled:0")
+            })
+        });
     }
 
     /// Silences a node: its sockets stay open, nothing answers.
@@ -180,6 +240,20 @@ impl Cluster {
         self.index_of(&owner.2)
     }
 
+    /// The node that serves each of the 16,384 slots now.
+    pub fn owners(&self) -> Vec<usize> {
+        let owners: Vec<usize> = self
+            .served()
+            .into_iter()
+            .flat_map(|(first, last, id, _)| {
+                let node = self.index_of(&id);
+                (first..=last).map(move |_| node)
+            })
+            .collect();
+        assert_eq!(owners.len(), 16_384, "not all slots are served");
+        owners
+    }
+
     pub fn slots_of(&self, primary: usize) -> Vec<u16> {
         self.served()
             .iter()
@@ -228,7 +302,8 @@ impl Cluster {
             .is_some_and(|role| role.text() == "master")
     }
 
-    fn running(&self) -> impl Iterator<Item = usize> {
+    /// The nodes that are not down.
+    pub fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].server.is_running())
     }
 

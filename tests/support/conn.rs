@@ -17,10 +17,15 @@ impl Conn {
     }
 
     pub fn try_open(addr: SocketAddr) -> io::Result<Conn> {
-        let stream = TcpStream::connect_timeout(&addr, ANSWER_LIMIT)?;
+        Conn::try_open_within(addr, ANSWER_LIMIT)
+    }
+
+    /// No step takes longer than `limit`: connecting, writing, waiting for more of a reply.
+    pub fn try_open_within(addr: SocketAddr, limit: Duration) -> io::Result<Conn> {
+        let stream = TcpStream::connect_timeout(&addr, limit)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         let reader = BufReader::with_capacity(64 << 10, stream);
         Ok(Conn { addr, reader })
     }
@@ -50,7 +55,15 @@ impl Conn {
     }
 
     pub fn try_cmd<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Value> {
-        self.reader.get_mut().write_all(&encode(args))?;
+        self.try_send(&encode(args))?;
+        self.try_recv()
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.reader.get_mut().write_all(bytes)
+    }
+
+    pub fn try_recv(&mut self) -> io::Result<Value> {
         Value::read(&mut self.reader)
     }
 

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod conn;
 pub mod process;
 pub mod random;
+pub mod replace;
 pub mod reshard;
 pub mod server;
 pub mod slot;

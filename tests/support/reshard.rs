@@ -2,36 +2,72 @@
 //! IMPORTING at the target, MIGRATING at the source, MIGRATE of all keys, SETSLOT NODE everywhere.
 //! <https://redis.io/docs/latest/commands/cluster-setslot/>
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::{Cluster, Conn};
+
+/// Two primaries between which slots move. Needs nothing else of the cluster: other nodes may come and go meanwhile.
+pub struct Mover {
+    from: Peer,
+    to: Peer,
+}
+
+struct Peer {
+    addr: SocketAddr,
+    id: String,
+}
 
 impl Cluster {
     /// Moves `slots` of primary `from` to primary `to`; some are open at the same time.
     pub fn move_slots(&self, from: usize, to: usize, slots: &[u16]) {
-        let mut source = self.conn(from);
-        let mut target = self.conn(to);
-        let mut others: Vec<Conn> = self
-            .primaries()
-            .into_iter()
+        let others = self.primaries().into_iter();
+        let mut others: Vec<Conn> = others
             .filter(|node| *node != from && *node != to)
             .map(|node| self.conn(node))
             .collect();
+        self.mover(from, to).move_slots(slots, &mut others);
+    }
+
+    pub fn mover(&self, from: usize, to: usize) -> Mover {
+        let [from, to] = [from, to].map(|node| Peer {
+            addr: self.addr(node),
+            id: self.id(node).to_owned(),
+        });
+        Mover { from, to }
+    }
+}
+
+impl Mover {
+    /// `others` are told who has the slots then; the rest hear it from the target.
+    pub fn move_slots(&self, slots: &[u16], others: &mut [Conn]) {
+        let mut source = Conn::open(self.from.addr);
+        let mut target = Conn::open(self.to.addr);
         for open in slots.chunks(OPEN_SLOTS) {
-            set_slots(&mut target, open, &["IMPORTING", self.id(from)]);
-            set_slots(&mut source, open, &["MIGRATING", self.id(to)]);
+            set_slots(&mut target, open, &["IMPORTING", &self.from.id]);
+            set_slots(&mut source, open, &["MIGRATING", &self.to.id]);
             for slot in open {
-                self.migrate_keys(&mut source, to, *slot);
+                self.migrate_keys(&mut source, *slot);
             }
-            let owner = ["NODE", self.id(to)];
+            let owner = ["NODE", &self.to.id];
             set_slots(&mut target, open, &owner);
             set_slots(&mut source, open, &owner);
-            for other in &mut others {
+            for other in &mut *others {
                 set_slots(other, open, &owner);
             }
         }
     }
 
-    fn migrate_keys(&self, source: &mut Conn, to: usize, slot: u16) {
-        let (host, port) = (self.addr(to).ip().to_string(), self.addr(to).port());
+    /// The way back.
+    pub fn back(self) -> Mover {
+        Mover {
+            from: self.to,
+            to: self.from,
+        }
+    }
+
+    fn migrate_keys(&self, source: &mut Conn, slot: u16) {
+        let (host, port) = (self.to.addr.ip().to_string(), self.to.addr.port());
         let (slot, port) = (slot.to_string(), port.to_string());
         loop {
             let keys = source.ok(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
@@ -44,7 +80,13 @@ impl Cluster {
                 .map(|arg| arg.as_bytes())
                 .chain(keys.list().iter().filter_map(|key| key.bytes()))
                 .collect();
-            source.ok(&args);
+            let reply = source.cmd(&args);
+            // While another shard has no primary, all nodes refuse to move keys.
+            match reply.error() {
+                None => {}
+                Some(error) if error.contains("CLUSTERDOWN") => std::thread::sleep(REFUSED_PAUSE),
+                Some(error) => panic!("MIGRATE of slot {slot}: {error}"),
+            }
         }
     }
 }
@@ -63,5 +105,6 @@ fn set_slots(conn: &mut Conn, slots: &[u16], what: &[&str]) {
     }
 }
 
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// How many slots are in migration at the same time.
 const OPEN_SLOTS: usize = 16;

@@ -32,8 +32,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Nothing runs yet.
+    /// Nothing runs yet. The address is one that nobody else uses.
     pub fn prepare(kind: ServerKind, dir: PathBuf, options: &[(&str, &str)]) -> Server {
+        Server::prepare_at(address::unused(), kind, dir, options)
+    }
+
+    /// The same at an address of this machine.
+    pub fn prepare_at(
+        addr: SocketAddr,
+        kind: ServerKind,
+        dir: PathBuf,
+        options: &[(&str, &str)],
+    ) -> Server {
         std::fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         let options = options
             .iter()
@@ -41,7 +51,7 @@ impl Server {
             .collect();
         Server {
             kind,
-            addr: address::unused(),
+            addr,
             dir,
             options,
             process: None,
@@ -97,6 +107,21 @@ impl Server {
 
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Ends it as an operator does, and waits until it is gone.
+    pub fn terminate(&mut self) {
+        let addr = self.addr;
+        let process = self.process.as_mut().expect("launched before");
+        process.signal("TERM");
+        let status = process.wait(START_LIMIT);
+        assert!(status.is_some(), "{addr} does not end on SIGTERM");
+        self.process = None;
+    }
+
+    /// For the next launch, over an earlier value.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        self.options.push((name.to_owned(), value.to_owned()));
     }
 
     /// Silent but not gone: its sockets stay open.

@@ -40,7 +40,11 @@ impl Slotcar {
 
     /// The same, started by another program: `prlimit --nofile=300`.
     pub fn start_by<A: AsRef<str>>(starter: &[&str], args: &[A]) -> Slotcar {
-        let addr = address::unused();
+        Slotcar::start_at(address::unused(), starter, args)
+    }
+
+    /// The same, listening there.
+    pub fn start_at<A: AsRef<str>>(addr: SocketAddr, starter: &[&str], args: &[A]) -> Slotcar {
         let program = program();
         let mut words: Vec<String> = starter.iter().map(|&word| word.to_owned()).collect();
         words.push(program.display().to_string());
