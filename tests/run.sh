@@ -13,6 +13,7 @@
 #   differential  one script at a plain server and at slotcar before a cluster: the same answers; SLOTCAR_BIN likewise
 #   faults        nodes die under load: what clients notice, and a short run of random faults; SLOTCAR_BIN likewise, or a
 #                 release build (tests/faults/run.sh has longer ones)
+#   abuse         clients that are too many, too slow or too large: what others notice (tests/abuse/run.sh has a longer one)
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
 #   demo          deploy/demo.sh serves, and leaves nothing behind
 #
@@ -22,7 +23,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit e2e differential faults clients demo)
+ALL_STAGES=(servers shell fmt clippy doc unit e2e differential faults abuse clients demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -105,7 +106,7 @@ stage_fmt() {
 # --all-targets leaves out what `cargo test` leaves out.
 stage_clippy() {
   cargo clippy --locked --all-targets -- -D warnings
-  cargo clippy --locked --test e2e --test differential --test faults -- -D warnings
+  cargo clippy --locked --test e2e --test differential --test faults --test abuse -- -D warnings
 }
 
 stage_doc() {
@@ -135,6 +136,10 @@ stage_differential() {
     without=(--skip valkey_8)
   fi
   cargo test --locked --test differential -- --test-threads 4 "${without[@]}"
+}
+
+stage_abuse() {
+  tests/abuse/run.sh --short
 }
 
 stage_faults() {
