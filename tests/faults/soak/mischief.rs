@@ -7,6 +7,8 @@ use crate::support::{Cluster, Random, wait_until};
 pub struct Mischief {
     random: Random,
     start: Instant,
+    /// What is still to be done before everything is done once more.
+    due: Vec<Deed>,
     pub count: usize,
     /// How many of them may have cost what asynchronous replication costs.
     pub crashes: usize,
@@ -33,6 +35,7 @@ impl Mischief {
         Mischief {
             random,
             start,
+            due: Vec::new(),
             count: 0,
             crashes: 0,
             moves: 0,
@@ -43,7 +46,7 @@ impl Mischief {
     pub fn go_on(&mut self, cluster: &mut Cluster, end: Instant) {
         while Instant::now() < end {
             self.sleep(500, 2500);
-            let deed = DEEDS[self.random.below(DEEDS.len())];
+            let deed = self.next();
             let primaries = cluster.primaries();
             let shard = self.random.below(primaries.len());
             let from = self.start.elapsed().as_secs_f64();
@@ -56,6 +59,15 @@ impl Mischief {
             let to = self.start.elapsed().as_secs_f64();
             println!("  {from:.3} s: {deed:?} at shard {shard}, all is well at {to:.3} s");
         }
+    }
+
+    /// In any order, but each kind as often as the others: the first minute has seen them all.
+    fn next(&mut self) -> Deed {
+        if self.due.is_empty() {
+            self.due = DEEDS.to_vec();
+            self.random.shuffle(&mut self.due);
+        }
+        self.due.pop().expect("there are some")
     }
 
     fn commit(&mut self, deed: Deed, cluster: &mut Cluster, primaries: &[usize], shard: usize) {
