@@ -7,6 +7,10 @@
     reason = "a test fails by a panic, and one of them measures time"
 )]
 
+#[path = "fuzz/bodies/mod.rs"]
+mod bodies;
+#[path = "properties/corpus.rs"]
+mod corpus;
 #[path = "properties/generate.rs"]
 mod generate;
 #[path = "properties/hostile.rs"]

@@ -27,6 +27,9 @@ impl CommandTable {
             .take(room)
             .map(|row| &*Box::leak(Box::new(row)))
             .collect();
+        if new.is_empty() {
+            return self.clone();
+        }
         let learnt = self.learnt() + new.len();
         Self::of(self.rows().chain(new), learnt)
     }
@@ -181,14 +184,6 @@ fn first_last_step(entry: &[&OwnedFrame]) -> Option<KeySpec> {
 fn key_spec(spec: &OwnedFrame) -> Option<KeySpec> {
     let (search, found) = (field(spec, "begin_search")?, field(spec, "find_keys")?);
     let (begin, find) = (field(search, "spec")?, field(found, "spec")?);
-    let begin = match text(field(search, "type")?)? {
-        "index" => Begin::Index(narrow(begin, "index")?),
-        "keyword" => Begin::Keyword {
-            word: leak(text(field(begin, "keyword")?).filter(|word| word.len() <= NAME_MAX)?),
-            from: narrow(begin, "startfrom")?,
-        },
-        _ => return None,
-    };
     let find = match text(field(found, "type")?)? {
         "range" => Find::Range {
             last: narrow(find, "lastkey")?,
@@ -212,6 +207,16 @@ fn key_spec(spec: &OwnedFrame) -> Option<KeySpec> {
         flags if flags.contains(&"OW") => Access::Overwrite,
         flags if flags.contains(&"RM") => Access::Remove,
         _ => Access::ReadWrite,
+    };
+    // Last: what is left out must not leave a word behind.
+    let begin = match text(field(search, "type")?)? {
+        // The name is no key.
+        "index" => Begin::Index(narrow(begin, "index").filter(|index| *index > 0)?),
+        "keyword" => Begin::Keyword {
+            from: narrow(begin, "startfrom")?,
+            word: leak(text(field(begin, "keyword")?).filter(|word| word.len() <= NAME_MAX)?),
+        },
+        _ => return None,
     };
     Some(KeySpec {
         begin,

@@ -55,7 +55,8 @@ impl CommandTable {
     /// A table of these rows, `learnt` of which are not from [`table`]. Containers may come in any order;
     /// of several rows with one name the first counts. No more than [`FREE`] commands, subcommands aside.
     pub(super) fn of(rows: impl Iterator<Item = &'static Row>, learnt: usize) -> Self {
-        let (subs, tops): (Vec<_>, Vec<_>) = rows.partition(|row| row.name.contains('|'));
+        let (mut subs, tops): (Vec<_>, Vec<_>) = rows.partition(|row| row.name.contains('|'));
+        subs.sort_by_key(|row| container_of(row));
         debug_assert!(tops.len() < usize::from(FREE));
         let places = (tops.len() * 2).next_power_of_two();
         let mut made = Self {
@@ -112,16 +113,17 @@ impl CommandTable {
         self.learnt
     }
 
+    /// `subs` are sorted by their containers.
     fn insert(&mut self, row: &'static Row, subs: &[&'static Row]) {
         let name = Folded::new(row.name.as_bytes());
         let Err(place) = self.search(row.name.as_bytes(), name) else {
             return;
         };
         let start = self.subcommands.len();
-        for &sub in subs {
-            if let Some((top, text)) = sub.name.split_once('|')
-                && top == row.name
-            {
+        let first = subs.partition_point(|sub| container_of(sub) < row.name);
+        let subs = subs.iter().skip(first);
+        for &sub in subs.take_while(|sub| container_of(sub) == row.name) {
+            if let Some((_, text)) = sub.name.split_once('|') {
                 let name = Folded::new(text.as_bytes());
                 let row = sub;
                 self.subcommands.push(Subcommand { name, text, row });
@@ -173,6 +175,13 @@ impl Default for CommandTable {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The name of a subcommand's container.
+fn container_of(sub: &Row) -> &'static str {
+    sub.name
+        .split_once('|')
+        .map_or("", |(container, _)| container)
 }
 
 /// A name's length and bytes of it in lower case, which together tell apart all names up to

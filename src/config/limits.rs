@@ -96,6 +96,8 @@ limits! {
         "Longest such pause: a shard that is back is used within about this time.";
     redirects_max: u8 = 4,
         "MOVED and ASK of one part that are followed at once; then it pauses, longer each time. A settled cluster needs two.";
+    named_nodes_max: usize = 65_536,
+        "Nodes that a worker has heard of; from here on a redirection to a further one is not followed. 65 times the largest cluster.";
     dial_timeout: Duration = Duration::from_secs(1),
         "Time to open a connection to a node. Nodes are near: one lost SYN is repeated after 1 s, then a new attempt is as good.";
     link_greeting_timeout: Duration = Duration::from_secs(2),

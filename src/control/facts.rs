@@ -36,29 +36,29 @@ impl NodeFacts {
     }
 
     /// Reads the text of `INFO server`; `None` without a version.
-    fn parse(info: &str) -> Option<Self> {
+    pub fn parse(info: &str) -> Option<Self> {
         Some(Self {
-            server: field(info, "server_name").unwrap_or("redis").to_owned(),
-            redis_version: field(info, "redis_version")?.to_owned(),
-            valkey_version: field(info, "valkey_version").map(ToOwned::to_owned),
+            server: word(info, "server_name").unwrap_or("redis").to_owned(),
+            redis_version: word(info, "redis_version")?.to_owned(),
+            valkey_version: word(info, "valkey_version").map(ToOwned::to_owned),
         })
     }
 }
 
 /// What `CLUSTER INFO` says about how far a node's word can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ClusterInfo {
+pub struct ClusterInfo {
     /// `cluster_current_epoch`
-    pub(super) epoch: Option<u64>,
+    pub epoch: Option<u64>,
     /// `cluster_my_epoch`: of its shard's last election, or of the last slot that it took over.
-    pub(super) own_epoch: Option<u64>,
+    pub own_epoch: Option<u64>,
     /// `cluster_state`
-    pub(super) state_ok: Option<bool>,
+    pub state_ok: Option<bool>,
 }
 
 impl ClusterInfo {
     /// What cannot be read, for want of permission or otherwise, is not known.
-    pub(super) fn from_reply(reply: &BytesFrame) -> Self {
+    pub fn from_reply(reply: &BytesFrame) -> Self {
         let info = text(reply).unwrap_or_default();
         let epoch = |name| field(info, name).and_then(|epoch| epoch.parse().ok());
         Self {
@@ -119,12 +119,22 @@ pub(super) fn text(reply: &BytesFrame) -> Option<&str> {
     }
 }
 
+/// A short value in a line `name:value`: clients and logs are shown it.
+fn word<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let is_short =
+        |value: &&str| value.len() <= WORD_BYTES_MAX && !value.contains(char::is_control);
+    field(info, name).filter(is_short)
+}
+
 /// The value in a line `name:value`.
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .map(str::trim)
 }
+
+/// Longer than any version or name of a server.
+const WORD_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +150,8 @@ mod tests {
             (valkey, Some(("7.2.4", Some("8.0.1"), "valkey"))),
             ("", None),
             ("redis_version\r\n", None),
+            ("redis_version:7\r0\n", None),
+            (&format!("redis_version:{}\n", "7".repeat(65)), None),
         ] {
             let expected = expected.map(|(version, valkey_version, server)| NodeFacts {
                 redis_version: version.to_owned(),

@@ -39,9 +39,10 @@ impl From<SlotsError> for AskFailure {
                 Self::ClusterDisabled
             }
             SlotsError::Refused(text) => Self::Refused(text),
-            SlotsError::NotAList | SlotsError::Entry { .. } | SlotsError::Overlap(_) => {
-                Self::Slots(error)
-            }
+            SlotsError::NotAList
+            | SlotsError::Entry { .. }
+            | SlotsError::Overlap(_)
+            | SlotsError::TooManyNodes => Self::Slots(error),
         }
     }
 }
@@ -66,8 +67,8 @@ impl fmt::Display for AskFailure {
             Self::Timeout => f.write_str("no answer in time"),
             Self::Closed(why) => write!(f, "the connection ended: {why}"),
             Self::Malformed(what) => write!(f, "not a Redis answer: {what}"),
-            Self::Auth(text) => write!(f, "AUTH refused: {text}"),
-            Self::Refused(text) => write!(f, "refused: {text}"),
+            Self::Auth(text) => write!(f, "AUTH refused: {text:.WORDS_MAX$}"),
+            Self::Refused(text) => write!(f, "refused: {text:.WORDS_MAX$}"),
             Self::ClusterDisabled => {
                 f.write_str("not a cluster node: it runs with cluster support disabled")
             }
@@ -80,3 +81,6 @@ impl fmt::Display for AskFailure {
 }
 
 impl std::error::Error for AskFailure {}
+
+/// Characters of a node's words that are passed on to people and to clients.
+const WORDS_MAX: usize = 256;

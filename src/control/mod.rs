@@ -34,7 +34,7 @@ use crate::config::Secret;
 use crate::net::Names;
 use crate::topology::{Endpoint, Slot, Topology};
 
-pub use facts::NodeFacts;
+pub use facts::{ClusterInfo, NodeFacts};
 pub use failure::AskFailure;
 
 /// What everybody else sees of the control thread.

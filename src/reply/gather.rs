@@ -93,6 +93,11 @@ impl Gather {
         self.items_max = items_max;
     }
 
+    /// How the parts of this request are merged.
+    pub fn merge(&self) -> Merge {
+        self.merge
+    }
+
     /// Whether the merged reply will show the face that [`Gather::finish`] is given.
     pub fn shows_face(&self) -> bool {
         self.merge == Merge::Info
@@ -214,12 +219,29 @@ impl Gather {
     }
 
     fn take_items(&mut self, reply: Reply<'_>) {
-        if !matches!(reply.kind(), Kind::Array | Kind::Set | Kind::Map) {
-            self.odd = true;
-            return;
-        }
         if self.items.is_empty() {
             self.shape = reply.kind();
+        }
+        let fits = match reply.kind() {
+            Kind::Array | Kind::Set => true,
+            // Its pairs must stay together: no other merge sees to that.
+            Kind::Map => self.merge == Merge::Concat,
+            Kind::Simple
+            | Kind::Error
+            | Kind::Integer
+            | Kind::Bulk
+            | Kind::Null
+            | Kind::Boolean
+            | Kind::Double
+            | Kind::BigNumber
+            | Kind::BlobError
+            | Kind::Verbatim
+            | Kind::Push
+            | Kind::Malformed => false,
+        };
+        if !fits || reply.kind() != self.shape {
+            self.odd = true;
+            return;
         }
         for item in reply.items() {
             let kept = self.keep(item.bytes());
@@ -489,6 +511,28 @@ mod tests {
     fn check_in(proto: Proto, merge: Merge, replies: &[&str], expected: &str) {
         let text = merged(&mut Gather::default(), merge, &[], proto, replies);
         assert_eq!(text, expected, "{merge:?} of {replies:?}");
+    }
+
+    #[test]
+    fn whatever_the_parts_are_one_whole_frame_comes_of_them() {
+        let odd = format!("-{}\r\n", errors::UNEXPECTED_REPLY);
+        let map = "%1\r\n+a\r\n:1\r\n";
+        let cases: &[(Merge, &[&str], &str)] = &[
+            (Merge::Concat, &[map, map], "%2\r\n+a\r\n:1\r\n+a\r\n:1\r\n"),
+            (Merge::Concat, &["*1\r\n:1\r\n", map], &odd),
+            (Merge::Concat, &[map, "*1\r\n:1\r\n"], &odd),
+            (Merge::Concat, &[map, "~1\r\n:1\r\n"], &odd),
+            (
+                Merge::ConcatDistinct,
+                &["%1\r\n+a\r\n+a\r\n", "%0\r\n"],
+                &odd,
+            ),
+            (Merge::SlowlogGet, &[map, map], &odd),
+            (Merge::Concat, &["*-1\r\n", "*0\r\n"], &odd),
+        ];
+        for (merge, replies, expected) in cases {
+            check_in(Proto::Resp3, *merge, replies, expected);
+        }
     }
 
     #[test]

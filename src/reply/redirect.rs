@@ -3,7 +3,7 @@
 //! Only recognises them. What is done about a refusal is decided in `route`.
 //! A frame that is no error costs one look at its first byte.
 
-use crate::topology::SLOT_COUNT;
+use crate::topology::{SLOT_COUNT, is_host};
 
 /// A node declined, and nothing was executed. Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +100,10 @@ fn target(at: &[u8]) -> Option<Target<'_>> {
     let host = match host {
         "" => Host::Same,
         "?" => Host::Unknown,
-        named => Host::Named(
-            named
-                .strip_prefix('[')
-                .and_then(|h| h.strip_suffix(']'))
-                .unwrap_or(named),
-        ),
+        named => {
+            let inner = named.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+            Host::Named(inner.or(Some(named)).filter(|host| is_host(host))?)
+        }
     };
     Some(Target { host, port })
 }
@@ -217,6 +215,10 @@ mod tests {
             "ASK 1 ",
             "REDIRECT",
             "REDIRECT host",
+            "MOVED 1 []:1",
+            "MOVED 1 a\nb:1",
+            "MOVED 1 a\tb:1",
+            &format!("MOVED 1 {}:1", "a".repeat(256)),
         ] {
             assert_eq!(
                 refusal(format!("-{text}\r\n").as_bytes()),

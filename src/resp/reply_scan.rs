@@ -17,6 +17,8 @@ pub struct ReplyLimits {
     pub depth_max: usize,
     /// Bytes of one line: a simple string, an error, a number. Default 1 MiB.
     pub line_bytes_max: usize,
+    /// Bytes of one reply. Default 1 GiB: a client could not be given more (`session_output_bytes_max`).
+    pub reply_bytes_max: u64,
 }
 
 /// What the scanner found.
@@ -47,6 +49,8 @@ pub enum ReplyError {
     TooManyElements,
     /// More than `depth_max` levels.
     TooDeep,
+    /// The reply is, or will be, longer than `reply_bytes_max`.
+    TooLong,
 }
 
 /// Finds the end of one reply after another, however the stream is cut.
@@ -56,6 +60,8 @@ pub enum ReplyError {
 pub struct ReplyScan {
     /// First byte of a header line, or of the line end behind a body.
     pos: usize,
+    /// Bytes of this reply that have left the buffer.
+    gone: usize,
     /// No line end before this byte of the line at `pos`.
     seen: usize,
     in_body: bool,
@@ -72,22 +78,31 @@ impl Default for ReplyLimits {
             elements_max: u64::from(u32::MAX),
             depth_max: 128,
             line_bytes_max: 1 << 20,
+            reply_bytes_max: 1 << 30,
+        }
+    }
+}
+
+impl ReplyError {
+    /// What is wrong, in a few words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            ReplyError::Type(_) => "a byte that no type starts with",
+            ReplyError::Length => "an invalid length",
+            ReplyError::Streamed => "a streamed type, which is not supported",
+            ReplyError::LineEnd => "no line end where one must be",
+            ReplyError::BulkTooLong => "a string longer than the limit",
+            ReplyError::LineTooLong => "a line longer than the limit",
+            ReplyError::TooManyElements => "more elements than the limit",
+            ReplyError::TooDeep => "nested deeper than the limit",
+            ReplyError::TooLong => "a reply longer than the limit",
         }
     }
 }
 
 impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReplyError::Type(byte) => write!(f, "no type starts with '{}'", byte.escape_ascii()),
-            ReplyError::Length => f.write_str("invalid length"),
-            ReplyError::Streamed => f.write_str("streamed types are not supported"),
-            ReplyError::LineEnd => f.write_str("line end expected"),
-            ReplyError::BulkTooLong => f.write_str("string longer than the limit"),
-            ReplyError::LineTooLong => f.write_str("line longer than the limit"),
-            ReplyError::TooManyElements => f.write_str("more elements than the limit"),
-            ReplyError::TooDeep => f.write_str("nested deeper than the limit"),
-        }
+        f.write_str(self.reason())
     }
 }
 
@@ -144,12 +159,14 @@ impl ReplyScan {
     #[inline]
     pub fn forget(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.pos);
+        self.gone = self.gone.saturating_add(bytes);
         self.pos = self.pos.saturating_sub(bytes);
         self.seen = self.seen.saturating_sub(bytes);
     }
 
     fn start(&mut self) {
         self.pos = 0;
+        self.gone = 0;
         self.seen = 0;
         self.in_body = false;
     }
@@ -159,7 +176,7 @@ impl ReplyScan {
             if !self.in_body {
                 match self.line(buf, limits)? {
                     Line::Wants(more) => return Ok(ReplyScanned::Wants(more)),
-                    Line::Whole(Follow::Nothing) => {}
+                    Line::Whole(Follow::Nothing) => self.check_length(0, 0, limits)?,
                     Line::Whole(Follow::Bytes(length)) => self.enter_body(length, limits)?,
                     Line::Whole(Follow::Values(count)) => {
                         if self.enter_aggregate(count, limits)? {
@@ -202,7 +219,7 @@ impl ReplyScan {
             None => return Err(ReplyError::BulkTooLong),
         }
         self.in_body = true;
-        Ok(())
+        self.check_length(1, LINE_END.len() as u64, limits)
     }
 
     /// False for an empty one: it is a value already.
@@ -216,6 +233,7 @@ impl ReplyScan {
         if count == 0 {
             return Ok(false);
         }
+        self.check_length(count, SHORTEST as u64, limits)?;
         self.outer.push(self.open - 1);
         self.open = count;
         Ok(true)
@@ -226,8 +244,19 @@ impl ReplyScan {
         if count > limits.elements_max {
             return Err(ReplyError::TooManyElements);
         }
+        self.check_length(count, SHORTEST as u64, limits)?;
         self.open = self.open.saturating_add(count);
         Ok(())
+    }
+
+    /// Refuses a reply that cannot end within the limit: up to `pos` and `count` times at least `each` bytes.
+    fn check_length(&self, count: u64, each: u64, limits: &ReplyLimits) -> Result<(), ReplyError> {
+        let known = (self.gone as u64).saturating_add(self.pos as u64);
+        let length = known.saturating_add(count.saturating_mul(each));
+        match length <= limits.reply_bytes_max {
+            true => Ok(()),
+            false => Err(ReplyError::TooLong),
+        }
     }
 
     /// True where that was the last value of the frame.
@@ -324,7 +353,8 @@ fn whole_reply(buf: &[u8], limits: &ReplyLimits) -> Option<usize> {
             }
             let end = 1 + taken + length as usize;
             let whole = buf.get(end..)?.starts_with(LINE_END);
-            whole.then_some(end + LINE_END.len())
+            let end = end + LINE_END.len();
+            (whole && end as u64 <= limits.reply_bytes_max).then_some(end)
         }
         _ => None,
     }
@@ -423,6 +453,9 @@ mod tests {
             ("*4294967296\r\n", ReplyError::TooManyElements),
             ("%2147483648\r\n", ReplyError::TooManyElements),
             ("|9223372036854775807\r\n", ReplyError::TooManyElements),
+            ("*1000000000\r\n", ReplyError::TooLong),
+            ("|1000000000\r\n", ReplyError::TooLong),
+            ("*2\r\n*200000000\r\n*200000000\r\n", ReplyError::TooLong),
         ];
         for &(bytes, error) in cases {
             assert_eq!(scan(bytes.as_bytes()), Err(error), "{bytes:?}");
@@ -435,6 +468,7 @@ mod tests {
         let limits = ReplyLimits {
             bulk_bytes_max: u64::MAX,
             elements_max: u64::MAX,
+            reply_bytes_max: u64::MAX,
             ..ReplyLimits::default()
         };
         let max = isize::MAX;
@@ -460,6 +494,35 @@ mod tests {
             Ok(ReplyScanned::Wants(2))
         );
         assert_eq!(scan_with(b"*1234567890", &limits), refused);
+    }
+
+    #[test]
+    fn a_reply_has_a_limit_and_is_refused_as_soon_as_it_is_known_to_be_longer() {
+        let limits = ReplyLimits {
+            reply_bytes_max: 24,
+            ..ReplyLimits::default()
+        };
+        let refused = Err(ReplyError::TooLong);
+        let cases: &[(&str, Result<ReplyScanned, ReplyError>)] = &[
+            ("$17\r\n", Ok(ReplyScanned::Wants(19))),
+            (
+                "$17\r\n12345678901234567\r\n",
+                Ok(ReplyScanned::Complete(24)),
+            ),
+            ("$18\r\n", refused),
+            ("*6\r\n", Ok(ReplyScanned::Wants(3))),
+            ("*7\r\n", refused),
+            ("%3\r\n", Ok(ReplyScanned::Wants(3))),
+            ("%4\r\n", refused),
+            ("|4\r\n", refused),
+            ("*2\r\n$7\r\n1234567\r\n$1\r\n", Ok(ReplyScanned::Wants(3))),
+            ("*2\r\n$7\r\n1234567\r\n$2\r\n", refused),
+            ("*2\r\n+12345678901234567\r\n", Ok(ReplyScanned::Wants(3))),
+            ("*2\r\n+123456789012345678\r\n", refused),
+        ];
+        for &(bytes, expected) in cases {
+            assert_eq!(scan_with(bytes.as_bytes(), &limits), expected, "{bytes:?}");
+        }
     }
 
     #[test]

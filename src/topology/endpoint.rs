@@ -69,6 +69,15 @@ impl Endpoint {
     }
 }
 
+/// Whether this can be a host name or an address: 1 to 255 bytes (RFC 1035), nothing that would break a line of a log
+/// or of an error reply.
+pub fn is_host(text: &str) -> bool {
+    let breaks = |c: char| c.is_whitespace() || c.is_control();
+    !text.is_empty() && text.len() <= HOST_BYTES_MAX && !text.contains(breaks)
+}
+
+const HOST_BYTES_MAX: usize = 255;
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -170,6 +179,24 @@ mod tests {
                 text.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn a_host_is_short_and_stays_on_its_line() {
+        for (text, expected) in [
+            ("10.0.0.1", true),
+            ("fe80::1%eth0", true),
+            ("node_1.example", true),
+            ("", false),
+            ("a b", false),
+            ("a\nb", false),
+            ("a\u{7f}", false),
+            ("a\u{2028}b", false),
+        ] {
+            assert_eq!(is_host(text), expected, "{text:?}");
+        }
+        assert!(is_host(&"a".repeat(255)));
+        assert!(!is_host(&"a".repeat(256)));
     }
 
     #[test]

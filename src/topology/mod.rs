@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use diff::Difference;
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, is_host};
 pub use parse::{SlotsError, parse_cluster_slots};
 pub use slot::{SLOT_COUNT, Slot, SlotRange};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Endpoint, Member, Overlap, ShardSpec, Slot, SlotRange, Topology};
+use super::{Endpoint, Member, Overlap, SLOT_COUNT, ShardSpec, Slot, SlotRange, Topology, is_host};
 
 /// Why a `CLUSTER SLOTS` reply could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum SlotsError {
     Entry { index: usize, what: &'static str },
     /// Two entries claim the same slot.
     Overlap(Overlap),
+    /// More than [`NODES_MAX`] nodes.
+    TooManyNodes,
 }
 
 impl fmt::Display for SlotsError {
@@ -32,6 +34,7 @@ impl fmt::Display for SlotsError {
             Self::NotAList => f.write_str("CLUSTER SLOTS: the reply is not a list"),
             Self::Entry { index, what } => write!(f, "CLUSTER SLOTS: entry {index}: {what}"),
             Self::Overlap(overlap) => write!(f, "CLUSTER SLOTS: {overlap}"),
+            Self::TooManyNodes => write!(f, "CLUSTER SLOTS: more than {NODES_MAX} nodes"),
         }
     }
 }
@@ -64,7 +67,8 @@ pub fn parse_cluster_slots(reply: &BytesFrame, asked: &Endpoint) -> Result<Topol
             .on_entry(entry)
             .map_err(|what| SlotsError::Entry { index, what })?;
     }
-    Topology::new(reading.into_specs()).map_err(SlotsError::Overlap)
+    let specs = reading.into_specs()?;
+    Topology::new(specs).map_err(SlotsError::Overlap)
 }
 
 struct Reading<'a> {
@@ -113,7 +117,7 @@ impl Reading<'_> {
     }
 
     /// Gives every replica to the first shard that names it, once.
-    fn into_specs(mut self) -> Vec<ShardSpec> {
+    fn into_specs(mut self) -> Result<Vec<ShardSpec>, SlotsError> {
         let mut placed = self.by_primary;
         for (shard, replica) in self.replicas {
             if let Entry::Vacant(new) = placed.entry(Arc::clone(&replica.id)) {
@@ -123,7 +127,10 @@ impl Reading<'_> {
                 }
             }
         }
-        self.specs
+        match placed.len() <= NODES_MAX {
+            true => Ok(self.specs),
+            false => Err(SlotsError::TooManyNodes),
+        }
     }
 
     fn node(&self, frame: &BytesFrame) -> Result<Described, &'static str> {
@@ -151,8 +158,8 @@ impl Reading<'_> {
         };
         let id: Arc<str> = match (rest.first(), &endpoint) {
             (Some(id), _) => text(id)
-                .filter(|id| !id.is_empty())
-                .ok_or("a node id is not a text")?
+                .filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()))
+                .ok_or("a node id is not a short text")?
                 .into(),
             // Servers before 4.0 give no ids.
             (None, Some(endpoint)) => endpoint.to_string().into(),
@@ -189,7 +196,8 @@ fn preferred_host<'a>(
     match text(host).ok_or("a host is not a text")? {
         "" => Ok(Host::Asked),
         "?" => Ok(named_in_metadata(metadata).map_or(Host::Unknown, Host::Named)),
-        name => Ok(Host::Named(name)),
+        name if is_host(name) => Ok(Host::Named(name)),
+        _ => Err("a host is no name of a host"),
     }
 }
 
@@ -202,7 +210,7 @@ fn named_in_metadata(metadata: Option<&BytesFrame>) -> Option<&str> {
     let value_of = |wanted: &str| {
         pairs.chunks_exact(2).find_map(|pair| match pair {
             [name, value] if text(name) == Some(wanted) => {
-                text(value).filter(|value| !["", "?"].contains(value))
+                text(value).filter(|value| *value != "?" && is_host(value))
             }
             _ => None,
         })
@@ -230,6 +238,12 @@ fn text(frame: &BytesFrame) -> Option<&str> {
         }
     }
 }
+
+/// Nodes of one topology: one for each slot. Servers advise against more than 1,000.
+const NODES_MAX: usize = SLOT_COUNT;
+
+/// Bytes of a node's id; servers use 40.
+const ID_BYTES_MAX: usize = 255;
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use super::Hub;
 use super::facts::Census;
 use crate::clock::Now;
-use crate::command::{Connection, Route};
+use crate::command::{Connection, Merge, Route};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Session, Wait};
 use crate::reply::errors;
+use crate::reply::gather::Gather;
 use crate::reply::redirect::{Refusal, refusal};
 use crate::resp::reply::Reply;
 use crate::resp::write;
@@ -254,6 +255,19 @@ impl Hub {
             replies.fill_with(ticket.seat, out, |buf| gather.finish(proto, &face, buf));
         }
         self.free_gather(index);
+    }
+
+    /// One reply answers all parts of a request that were being gathered; says how they would have been merged.
+    pub(super) fn end_gather(&mut self, ticket: Ticket) -> Option<Merge> {
+        let session = self.session_mut(ticket.session)?;
+        let seat = session.replies.seat_mut(ticket.seat)?;
+        let Seat::Gathers(index) = *seat else {
+            return None;
+        };
+        *seat = Seat::Waits;
+        let merge = self.gathers.get(index as usize).map(Gather::merge);
+        self.free_gather(index);
+        merge
     }
 
     fn free_gather(&mut self, index: u32) {

@@ -9,9 +9,9 @@ use super::Hub;
 use super::place::Body;
 use super::request::Ran;
 use crate::clock::Now;
-use crate::command::Row;
 use crate::command::keys::{self, KeyList};
 use crate::command::timeout::{self, Patience};
+use crate::command::{Merge, Row};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Blocked, Session, Wait};
 use crate::reply::errors;
@@ -270,10 +270,18 @@ impl Hub {
         };
         let proto = session.identity.proto;
         let unsent = session.own_links.clone();
+        let gathered = self.end_gather(blocked.ticket);
         let mut frame = Vec::new();
-        match end {
-            End::TimeIsUp => write::null_array(&mut frame, proto),
-            End::Error => write::error(&mut frame, errors::UNBLOCKED),
+        match (end, gathered) {
+            (End::Error, _) => write::error(&mut frame, errors::UNBLOCKED),
+            (End::TimeIsUp, None) => write::null_array(&mut frame, proto),
+            // WAITAOF, and WAIT: nobody has said that anything has arrived.
+            (End::TimeIsUp, Some(Merge::MinEach)) => {
+                write::array(&mut frame, 2);
+                write::integer(&mut frame, 0);
+                write::integer(&mut frame, 0);
+            }
+            (End::TimeIsUp, Some(_)) => write::integer(&mut frame, 0),
         }
         self.deliver(now, blocked.ticket, &frame);
         for link in unsent {

@@ -205,11 +205,12 @@ impl Hub {
             | Refusal::Unblocked
             | Refusal::Redirect { .. } => None,
         };
-        let Some(to) = named else {
+        let nodes_max = self.settings.limits.named_nodes_max;
+        let known = named.and_then(|to| Some((self.owners.intern_named(&to, nodes_max)?, to)));
+        let Some((node, to)) = known else {
             self.effects.hints.push(Hint::Refused(at));
             return (None, Vec::new());
         };
-        let node = self.owners.intern(&to);
         let mut recalled = Vec::new();
         if let Refusal::Moved { slot, .. } = refusal
             && let Some(slot) = Slot::new(*slot)

@@ -293,11 +293,14 @@ impl Hub {
             };
             let cut = link
                 .cut(rest, &settings.reply)
-                .map_err(|_| LinkDown::Desync("not RESP"))?;
+                .map_err(|error| LinkDown::Desync(error.reason()))?;
             let Cut::Reply(len) = cut else { break };
             let frame = rest.get(..len).unwrap_or_default();
             at += len;
             if is_push(frame) {
+                if link.proto == Proto::Resp2 {
+                    return Err(LinkDown::Desync("a push, which RESP2 does not have"));
+                }
                 self.on_push(now, id, frame);
                 continue;
             }

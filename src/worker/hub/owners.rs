@@ -103,16 +103,14 @@ impl Owners {
             *owner = node;
         }
         self.published.copy_from_slice(&self.slots);
-        let primaries: Vec<NodeId> = topology
+        let primaries: HashSet<NodeId> = topology
             .primaries()
             .filter_map(|n| ids.get(n).copied())
             .collect();
-        self.replicas = ids
-            .iter()
-            .copied()
-            .filter(|id| !primaries.contains(id))
-            .collect();
+        let others = ids.iter().filter(|id| !primaries.contains(id));
+        self.replicas = others.copied().collect();
         self.note_changed();
+        let ids: HashSet<NodeId> = ids.into_iter().collect();
         let mut gone = Vec::new();
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
@@ -156,6 +154,12 @@ impl Owners {
     /// The nodes that have lost slots since the last call.
     pub(crate) fn take_losers(&mut self) -> Vec<NodeId> {
         std::mem::take(&mut self.losers)
+    }
+
+    /// As [`Owners::intern`] for a node that a redirection names; none if that would be one more than `nodes_max`.
+    pub(crate) fn intern_named(&mut self, endpoint: &Endpoint, nodes_max: usize) -> Option<NodeId> {
+        let has_room = self.nodes.len() < nodes_max || self.by_endpoint.contains_key(endpoint);
+        has_room.then(|| self.intern(endpoint))
     }
 
     /// The node of an endpoint, new if it was never heard of.
@@ -279,15 +283,17 @@ impl Owners {
     fn note_changed(&mut self) {
         self.moves += 1;
         self.served.get_mut().clear();
-        let mut seen = Vec::new();
+        let (mut seen, mut last) = (HashSet::new(), NOBODY);
         self.primaries.clear();
         for (index, &owner) in self.slots.iter().enumerate() {
-            if owner == NOBODY || seen.last() == Some(&owner) || seen.contains(&owner) {
+            if owner == NOBODY || owner == last {
                 continue;
             }
-            seen.push(owner);
-            self.primaries
-                .extend(u16::try_from(index).ok().and_then(Slot::new));
+            last = owner;
+            if seen.insert(owner) {
+                let slot = u16::try_from(index).ok().and_then(Slot::new);
+                self.primaries.extend(slot);
+            }
         }
         self.replicas.retain(|id| !seen.contains(id));
     }

@@ -160,8 +160,7 @@ impl Hub {
             // Its client is gone, and its links with it.
             part.way = Way::Shared;
         }
-        let may_be_dropped = part.way != Way::Shared || matches!(part.purpose, Purpose::Try(..));
-        if may_be_dropped && !self.is_awaited(part.purpose) {
+        if self.is_pointless(&part) {
             return self.drop_try(part.purpose);
         }
         match part.row.route {
@@ -182,8 +181,18 @@ impl Hub {
     /// Gives up what has been held for too long.
     pub(super) fn expire_held(&mut self, now: Now) {
         for held in self.lanes.take_expired(now, self.settings.retry.hold_max) {
-            self.give_up(now, &held.part, GiveUp::HeldTooLong);
+            if self.is_pointless(&held.part) {
+                self.drop_try(held.part.purpose);
+            } else {
+                self.give_up(now, &held.part, GiveUp::HeldTooLong);
+            }
         }
+    }
+
+    /// Nobody waits for this part any more, and nothing depends on it.
+    fn is_pointless(&self, part: &Part) -> bool {
+        let may_be_dropped = part.way != Way::Shared || matches!(part.purpose, Purpose::Try(..));
+        may_be_dropped && !self.is_awaited(part.purpose)
     }
 
     /// Slots have changed hands: what is in flight at the wrong node is counted, what waits may go on.

@@ -358,12 +358,17 @@ impl Hub {
             return;
         }
         let mut bytes = Vec::new();
-        let row = self.commands.row(attempt.back.command());
-        let written = taken::write_back(attempt, key, frame, &mut bytes);
-        let (Some(row), true) = (row, written) else {
-            debug_assert!(false, "what was taken can be put back");
+        let Some(row) = self.commands.row(attempt.back.command()) else {
+            debug_assert!(false, "the table has what puts back");
             return;
         };
+        if !taken::write_back(attempt, key, frame, &mut bytes) {
+            tracing::warn!(
+                "not put back: a node's reply to {} makes no sense",
+                attempt.command
+            );
+            return;
+        }
         self.counters.put_back += 1;
         let target = Target::Slot(Slot::of_key(key));
         let part = Part::with(Purpose::PutBack, target, row, *proto);

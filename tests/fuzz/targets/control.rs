@@ -1,0 +1,16 @@
+//! `bodies/control.rs` for libFuzzer.
+
+#![no_main]
+
+#[path = "../bodies/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each target runs one of them")]
+mod bodies;
+#[path = "../meter.rs"]
+mod meter;
+
+#[global_allocator]
+static METER: meter::Meter = meter::Meter::new();
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    METER.bound(32 << 20, 512, data.len(), || bodies::control::run(data));
+});
