@@ -31,6 +31,8 @@ mod ledger;
 mod random;
 #[path = "sim/rig.rs"]
 mod rig;
+#[path = "sim/scenario.rs"]
+mod scenario;
 #[path = "sim/trouble.rs"]
 mod trouble;
 #[path = "sim/wire.rs"]
@@ -40,6 +42,7 @@ mod wires;
 #[path = "sim/world.rs"]
 mod world;
 
+use scenario::{NAMED, Scenario};
 use world::{Summary, World};
 
 const SEEDS: u64 = 256;
@@ -58,7 +61,7 @@ fn whatever_the_cluster_does_every_request_has_its_one_answer_in_order() {
     let told = number("SIM_SEED").is_some();
     let mut sum = Summary::default();
     for seed in seeds.clone() {
-        let run = std::panic::catch_unwind(|| World::new(seed, told).run());
+        let run = std::panic::catch_unwind(|| World::new(Scenario::Mix, seed, told).run());
         match run {
             Ok(summary) => sum.add(&summary),
             Err(_) => panic!(
@@ -72,5 +75,32 @@ fn whatever_the_cluster_does_every_request_has_its_one_answer_in_order() {
             sum.redirections > 0 && sum.exempt > 0 && sum.unknown > 0,
             "a simulation in which nothing happens"
         );
+    }
+}
+
+#[test]
+fn each_fault_that_has_a_name_costs_what_it_may_cost() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let only = std::env::var("SIM_FAULT").ok();
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS) / 16,
+    };
+    let told = number("SIM_SEED").is_some() && only.is_some();
+    for &(scenario, may_be_unknown, may_expire) in NAMED {
+        let name = format!("{scenario:?}");
+        if only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let mut sum = Summary::default();
+        for seed in seeds.clone() {
+            let run = std::panic::catch_unwind(|| World::new(scenario, seed, told).run());
+            let fails = || format!("SIM_FAULT={name} SIM_SEED={seed} cargo test --test simulation");
+            let summary = run.unwrap_or_else(|_| panic!("{}", fails()));
+            assert!(summary.unknown == 0 || may_be_unknown, "{}", fails());
+            assert!(summary.expired == 0 || may_expire, "{}", fails());
+            sum.add(&summary);
+        }
+        println!("{name}, {} seeds: {sum:?}", seeds.clone().count());
     }
 }

@@ -89,6 +89,11 @@ impl Client {
         self.expected.len()
     }
 
+    /// The numbers of what it has asked and that has no answer.
+    pub(crate) fn unanswered_numbers(&self) -> impl Iterator<Item = Number> {
+        self.expected.iter().filter_map(|expected| expected.number)
+    }
+
     pub(crate) fn oldest_unanswered(&self) -> Option<(Now, Option<Number>)> {
         self.expected
             .front()
@@ -228,6 +233,7 @@ impl Client {
             let expected = self.expected.pop_front();
             let expected = expected
                 .unwrap_or_else(|| panic!("client {}: nobody asked for {value:?}", self.index));
+            ledger.longest = ledger.longest.max(now.since(expected.asked_at));
             let answer = expected.judge(self.index, now, &value, hold_max);
             if let Some(number) = expected.number {
                 ledger.answered(number, answer);

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) paused: bool,
     /// What it says to everything, until then.
     pub(crate) trouble: Option<(Trouble, u64)>,
+    /// No byte passes between it and slotcar until then.
+    pub(crate) cut_until: u64,
     view: View,
 }
 
@@ -111,6 +113,7 @@ impl Cluster {
                     up: true,
                     paused: false,
                     trouble: None,
+                    cut_until: 0,
                     view,
                 });
             }

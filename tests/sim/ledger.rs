@@ -4,6 +4,7 @@
 //! Steps count what happens to slotcar's sockets: reading and writing in one turn are two steps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub(crate) type Number = u64;
 
@@ -21,6 +22,8 @@ pub(crate) struct Ledger {
     torn: usize,
     torn_answered: usize,
     pub(crate) unknown: usize,
+    pub(crate) expired: usize,
+    pub(crate) longest: Duration,
     pub(crate) redirections: usize,
     pub(crate) exempt: usize,
 }
@@ -118,6 +121,7 @@ impl Ledger {
         assert_eq!(asked.answer, None, "request #{number} is answered twice");
         asked.answer = Some(answer);
         let (slots, writes) = (asked.slots.clone(), asked.writes);
+        self.expired += usize::from(answer == Answer::Expired);
         if answer == Answer::Unknown {
             assert!(writes, "#{number} only reads: its outcome does not matter");
             self.unknown += 1;
@@ -132,6 +136,14 @@ impl Ledger {
                 );
             }
         }
+    }
+
+    /// Whether nothing of a request has ever left slotcar.
+    pub(crate) fn was_never_sent(&self, number: Number) -> bool {
+        let parts = self.parts.range((number, 0)..=(number, u16::MAX));
+        parts
+            .map(|(_, story)| story)
+            .all(|story| story.on_wire.is_empty() && story.executed.is_empty())
     }
 
     fn story(&mut self, part: PartKey) -> &mut Story {

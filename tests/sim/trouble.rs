@@ -1,6 +1,7 @@
 //! What goes wrong in a model cluster, and in what order it goes on.
 
 use crate::cluster::{TAGS, Trouble};
+use crate::scenario::Step;
 use crate::world::{Event, MILLI, World};
 
 /// One thing that happens to the cluster.
@@ -8,6 +9,8 @@ use crate::world::{Event, MILLI, World};
 pub(crate) enum Act {
     /// Something goes wrong; what, is drawn then.
     Draw,
+    /// A step of a run whose trouble has a name.
+    Step(Step),
     MoveKey {
         tag: usize,
     },
@@ -45,6 +48,7 @@ impl World {
                     self.at(next, Event::Act(Act::Draw));
                 }
             }
+            Act::Step(step) => self.step(step),
             Act::MoveKey { tag } => self.move_key(tag),
             Act::Resume { node } => self.resume(node),
             Act::Restart { node } => self.restart(node),
@@ -86,7 +90,7 @@ impl World {
         }
     }
 
-    fn start_migration(&mut self) {
+    pub(crate) fn start_migration(&mut self) {
         let tag = self.random.below(TAGS);
         let to = self.random.below(self.cluster.shards.len());
         let slot = &self.cluster.slots[tag];
@@ -121,7 +125,7 @@ impl World {
     }
 
     /// Every node hears of the change, each in its time.
-    fn spread(&mut self) {
+    pub(crate) fn spread(&mut self) {
         for node in 0..self.cluster.nodes.len() {
             let slow = if self.random.chance(20) { 1500 } else { 30 };
             self.act_in(0, slow, Act::Hear { node });
@@ -138,10 +142,20 @@ impl World {
         self.break_wire(wire);
     }
 
-    fn crash(&mut self, node: usize) {
+    pub(crate) fn crash(&mut self, node: usize) {
         if !self.cluster.nodes[node].up {
             return;
         }
+        self.go_down(node);
+        let shard = self.cluster.nodes[node].shard;
+        if self.cluster.shards[shard].primary == node {
+            self.act_in(20, 1500, Act::FailOver { shard, from: node });
+        }
+        self.act_in(100, 1300, Act::Probe { node });
+        self.act_in(50, 2500, Act::Restart { node });
+    }
+
+    pub(crate) fn go_down(&mut self, node: usize) {
         self.told(|| format!("node {node} crashes"));
         self.cluster.nodes[node].up = false;
         self.cluster.nodes[node].paused = false;
@@ -150,12 +164,6 @@ impl World {
                 self.break_wire(wire);
             }
         }
-        let shard = self.cluster.nodes[node].shard;
-        if self.cluster.shards[shard].primary == node {
-            self.act_in(20, 1500, Act::FailOver { shard, from: node });
-        }
-        self.act_in(100, 1300, Act::Probe { node });
-        self.act_in(50, 2500, Act::Restart { node });
     }
 
     fn restart(&mut self, node: usize) {
@@ -189,7 +197,7 @@ impl World {
     }
 
     /// A failover by hand: both nodes know at once.
-    fn switch_over(&mut self, shard: usize) {
+    pub(crate) fn switch_over(&mut self, shard: usize) {
         let old = self.cluster.shards[shard].primary;
         let works = |node: usize| self.cluster.nodes[node].up && !self.cluster.nodes[node].paused;
         let mut nodes = 0..self.cluster.nodes.len();
@@ -205,7 +213,7 @@ impl World {
         self.spread();
     }
 
-    fn pause(&mut self, node: usize) {
+    pub(crate) fn pause(&mut self, node: usize) {
         if self.cluster.nodes[node].up && !self.cluster.nodes[node].paused {
             self.told(|| format!("node {node} stops for a while"));
             self.cluster.nodes[node].paused = true;
@@ -219,14 +227,14 @@ impl World {
 
     /// The control plane has asked a node whether it is alive.
     fn probe(&mut self, node: usize) {
-        let awake = self.cluster.is_awake(node);
+        let awake = self.cluster.is_awake(node) && !self.is_cut(node);
         self.note_pulse(node, awake);
         if !awake {
             self.act_in(200, 1000, Act::Probe { node });
         }
     }
 
-    fn act_in(&mut self, first: u64, last: u64, act: Act) {
+    pub(crate) fn act_in(&mut self, first: u64, last: u64, act: Act) {
         let at = self.now + self.random.between(first * MILLI, last * MILLI);
         self.at(at, Event::Act(act));
     }

@@ -26,6 +26,8 @@ pub(crate) struct Wire {
     /// What the node has queued since MULTI; None once it has refused something.
     block: Option<Option<Vec<Vec<Vec<u8>>>>>,
     resp3: bool,
+    /// Nobody has answered the dial for a second.
+    pub(crate) dial_is_late: bool,
     /// Written by slotcar: the beginning of a request that is not written to its end, and the step of its first byte.
     torn: Vec<u8>,
     torn_start: u64,
@@ -65,6 +67,7 @@ impl Wire {
             asking: false,
             block: None,
             resp3: false,
+            dial_is_late: false,
             torn: Vec::new(),
             torn_start: 0,
             written_block: None,
@@ -251,6 +254,13 @@ impl Wire {
             self.marks.pop_front();
         }
         self.socket.arrive(&bytes)
+    }
+
+    /// The node says something that is no RESP, behind what it has said.
+    pub(crate) fn garble(&mut self) {
+        let nonsense = b"@nonsense\r\n";
+        self.to_slotcar.extend_from_slice(nonsense);
+        self.marks.push_back((nonsense.len(), Mark::Push));
     }
 
     /// The connection breaks: what is under way to the node is lost, and what is behind `kept` bytes to slotcar.

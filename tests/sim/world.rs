@@ -19,6 +19,7 @@ use crate::cluster::{Cluster, STABLE_KEYS, TAGS};
 use crate::ledger::{Ledger, Number};
 use crate::random::Random;
 use crate::rig;
+use crate::scenario::Scenario;
 use crate::trouble::Act;
 use crate::wires::{Wire, WireState};
 
@@ -28,10 +29,13 @@ pub(crate) const MILLI: u64 = 1000 * MICRO;
 /// As in `worker/mod.rs`.
 const TICK: u64 = 10 * MILLI;
 /// After the last trouble everything must be answered within this time.
+const DIAL_TIMEOUT: u64 = 1000 * MILLI;
 const PATIENCE: u64 = 5000 * MILLI;
 const HOLD_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) struct World {
+    scenario: Scenario,
+    pub(crate) leaving: bool,
     pub(crate) random: Random,
     pub(crate) now: u64,
     /// Milliseconds between two things that go wrong, at most.
@@ -44,7 +48,7 @@ pub(crate) struct World {
     /// Events by their number; a slab would forget their order.
     queued: BTreeMap<usize, Event>,
     event_count: usize,
-    hub: Hub,
+    pub(crate) hub: Hub,
     clients: Vec<Client>,
     ledger: Ledger,
     next_number: Number,
@@ -89,6 +93,11 @@ pub(crate) struct Summary {
     /// Requests that ran before an older one because they were on their way when that was refused.
     pub(crate) exempt: usize,
     pub(crate) unknown: usize,
+    pub(crate) expired: usize,
+    /// Parts that were held, and sent again.
+    pub(crate) held: u64,
+    pub(crate) resent: u64,
+    pub(crate) longest: Duration,
     scans: usize,
 }
 
@@ -98,12 +107,16 @@ impl Summary {
         self.redirections += other.redirections;
         self.exempt += other.exempt;
         self.unknown += other.unknown;
+        self.expired += other.expired;
+        self.held += other.held;
+        self.resent += other.resent;
+        self.longest = self.longest.max(other.longest);
         self.scans += other.scans;
     }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, told: bool) -> Self {
+    pub(crate) fn new(scenario: Scenario, seed: u64, told: bool) -> Self {
         static COMMANDS: OnceLock<Arc<CommandTable>> = OnceLock::new();
         let commands = COMMANDS.get_or_init(|| Arc::new(CommandTable::new()));
         let mut random = Random::new(seed);
@@ -120,8 +133,14 @@ impl World {
         if random.chance(30) {
             limits.link_queue_requests_max = random.pick(&[1, 3, 10]);
         }
-        let (shards, replicas) = (random.pick(&[2, 3, 3, 4]), random.pick(&[0, 1, 1, 2]));
+        let (shards, mut replicas) = (random.pick(&[2, 3, 3, 4]), random.pick(&[0, 1, 1, 2]));
+        if scenario != Scenario::Mix {
+            replicas = replicas.max(1);
+        }
         Self {
+            scenario,
+            leaving: false,
+
             hub: rig::hub(UnknownOutcome::Error, limits, HOLD_MAX, commands, seed),
             cluster: Cluster::new(shards, replicas),
             pace: random.pick(&[30, 100, 300]),
@@ -153,7 +172,7 @@ impl World {
         for _ in 0..=self.random.below(5) {
             self.connect();
         }
-        self.at(0, Event::Act(Act::Draw));
+        self.plan(self.scenario);
         let mut idle = 0;
         while idle == 0 || self.now < idle + PATIENCE {
             let Some(Reverse((at, _, index))) = self.events.pop() else {
@@ -206,7 +225,7 @@ impl World {
             .cluster
             .nodes
             .iter()
-            .all(|n| n.up && !n.paused && n.trouble.is_none());
+            .all(|n| n.up && !n.paused && n.trouble.is_none() && n.cut_until <= self.now);
         let no_migration = self
             .cluster
             .slots
@@ -342,11 +361,12 @@ impl World {
     pub(crate) fn publish_view_of_some_node(&mut self, delay: u64) {
         let nodes = self.cluster.nodes.iter().enumerate();
         let awake: Vec<usize> = nodes
-            .filter(|(_, n)| n.up && !n.paused)
+            .filter(|(index, n)| n.up && !n.paused && !self.is_cut(*index))
             .map(|(index, _)| index)
             .collect();
         if awake.is_empty() {
-            return self.soon(Event::Refresh);
+            self.refreshing = true;
+            return self.at(self.now + 100 * MILLI, Event::Refresh);
         }
         let node = self.random.pick(&awake);
         let topology = self.cluster.topology(node, 1);
@@ -469,14 +489,37 @@ impl World {
         let had = client.socket.taken.len();
         let ended = rig::pump_client(&mut self.hub, now, id, &mut client.socket);
         assert!(
-            !ended,
+            !ended || self.leaving,
             "client {}: slotcar has closed its connection",
             client.index
         );
         let (index, has) = (client.index, client.socket.taken.len());
+        if ended {
+            return self.left_by_slotcar(index);
+        }
         if had == 0 && has > 0 {
             self.soon(Event::ClientReads(index));
         }
+    }
+
+    /// slotcar has closed a connection: the client reads what is there, and nothing may have been sent that it has no answer to.
+    fn left_by_slotcar(&mut self, index: usize) {
+        let now = self.clock();
+        let client = &mut self.clients[index];
+        let bytes = std::mem::take(&mut client.socket.taken);
+        client.receive(now, &bytes, &mut self.ledger, HOLD_MAX);
+        for number in client.unanswered_numbers() {
+            assert!(
+                self.ledger.was_never_sent(number),
+                "client {index}: #{number} was sent and not answered"
+            );
+        }
+        self.client_leaves(index);
+    }
+
+    pub(crate) fn is_cut(&self, node: usize) -> bool {
+        let node = self.cluster.nodes.get(node);
+        node.is_some_and(|node| self.now < node.cut_until)
     }
 
     // ── links ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -496,7 +539,11 @@ impl World {
         if self.wires[wire].state != WireState::Dialing {
             return;
         }
-        if self.cluster.nodes.get(node).is_some_and(|node| node.up) {
+        if self.is_cut(node) && !std::mem::replace(&mut self.wires[wire].dial_is_late, true) {
+            return self.at(self.now + DIAL_TIMEOUT, Event::Dialed(wire));
+        }
+        let is_there = self.cluster.nodes.get(node).is_some_and(|node| node.up);
+        if is_there && !self.is_cut(node) {
             self.hub.on_dialed(id);
             self.wires[wire].state = WireState::Open;
             self.run_link(wire);
@@ -541,6 +588,9 @@ impl World {
     }
 
     fn deliver_to_node(&mut self, index: usize) {
+        if self.waits_for_cut(index, Event::ToNode(index)) {
+            return;
+        }
         let wire = &mut self.wires[index];
         if wire.state != WireState::Open || wire.to_node.is_empty() {
             return;
@@ -563,7 +613,10 @@ impl World {
         }
     }
 
-    fn deliver_to_slotcar(&mut self, index: usize) {
+    pub(crate) fn deliver_to_slotcar(&mut self, index: usize) {
+        if self.waits_for_cut(index, Event::ToSlotcar(index)) {
+            return;
+        }
         let wire = &mut self.wires[index];
         if matches!(wire.state, WireState::Dialing | WireState::Closed)
             || wire.to_slotcar.is_empty()
@@ -579,6 +632,17 @@ impl World {
         if rest {
             self.soon(Event::ToSlotcar(index));
         }
+    }
+
+    /// Whether the bytes of a wire wait until its node can be reached again; `then` is what happens with them.
+    fn waits_for_cut(&mut self, index: usize, then: Event) -> bool {
+        let node = self.wires[index].node;
+        let is_cut = self.is_cut(node);
+        if is_cut {
+            let delay = self.delay();
+            self.at(self.cluster.nodes[node].cut_until + delay, then);
+        }
+        is_cut
     }
 
     pub(crate) fn open_wires(&self) -> Vec<usize> {
@@ -692,6 +756,10 @@ impl World {
             redirections: self.ledger.redirections,
             exempt: self.ledger.exempt,
             unknown: self.ledger.unknown,
+            expired: self.ledger.expired,
+            held: self.hub.counters().held,
+            resent: self.hub.counters().resent,
+            longest: self.ledger.longest,
             scans: self.scans,
         }
     }
