@@ -3,6 +3,7 @@
 #![allow(
     clippy::panic,
     clippy::expect_used,
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a test fails by a panic, and one of them measures time"
 )]
@@ -13,6 +14,8 @@ mod bodies;
 mod corpus;
 #[path = "properties/generate.rs"]
 mod generate;
+#[path = "properties/growth.rs"]
+mod growth;
 #[path = "properties/hostile.rs"]
 mod hostile;
 #[path = "properties/replies.rs"]

@@ -3,12 +3,14 @@
 //! What becomes of a field is one row of the table in `info_fields`; a field or a section without a row passes as the first node has it.
 //! No address of a node gets through. Rare request: this allocates.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::resp::Proto;
 use crate::resp::write;
 
-use super::info_fields::{self, Rule, Section};
+use super::info_fields::{self, Section};
+use super::named::Named;
 
 /// What only slotcar knows about the server that it pretends to be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,16 +35,22 @@ pub struct ServerFace<'a> {
 
 /// The merged text. A `# slotcar` section is added when the parts show everything, as they do without a section argument.
 pub(super) fn merge<'a>(parts: impl Iterator<Item = &'a [u8]>, face: &ServerFace<'_>) -> Vec<u8> {
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Named<String, Section> = Named::default();
     for part in parts {
         let text = String::from_utf8_lossy(part);
-        if sections.is_empty() {
-            sections = info_fields::parse(&text);
-            drop_hidden(&mut sections);
-        } else {
-            join_all(&mut sections, info_fields::parse(&text));
+        let mut seen = HashSet::new();
+        for section in info_fields::parse(&text) {
+            // A node that says it twice is heard once.
+            if seen.insert(section.name.clone()) {
+                sections.join(section.name.clone(), section, Section::join);
+            }
         }
     }
+    let mut sections: Vec<Section> = sections
+        .into_entries()
+        .into_iter()
+        .map(|(_, section)| section)
+        .collect();
     for section in &mut sections {
         section.derive(face);
     }
@@ -68,32 +76,13 @@ pub fn slotcar(proto: Proto, face: &ServerFace<'_>, out: &mut Vec<u8>) {
 }
 
 fn slotcar_section(face: &ServerFace<'_>) -> Section {
-    let fields = face
-        .slotcar
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let mut fields = Named::default();
+    for (name, value) in face.slotcar {
+        fields.push((*name).to_owned(), value.clone());
+    }
     Section {
         name: "slotcar".to_owned(),
-        fields: fields.collect(),
-    }
-}
-
-fn drop_hidden(sections: &mut [Section]) {
-    for section in sections {
-        let name = &section.name;
-        section
-            .fields
-            .retain(|(field, _)| info_fields::rule(name, field) != Rule::Hidden);
-    }
-}
-
-fn join_all(sections: &mut Vec<Section>, mut more: Vec<Section>) {
-    drop_hidden(&mut more);
-    for section in more {
-        match sections.iter_mut().find(|known| known.name == section.name) {
-            Some(known) => known.join(section),
-            None => sections.push(section),
-        }
+        fields,
     }
 }
 
@@ -107,7 +96,7 @@ fn print(sections: &[Section]) -> String {
         text.push_str("# ");
         text.push_str(&section.name);
         text.push_str("\r\n");
-        for (field, value) in &section.fields {
+        for (field, value) in section.fields.entries() {
             text.push_str(field);
             text.push(':');
             text.push_str(value);
@@ -204,6 +193,14 @@ mod tests {
             &ServerFace::default(),
         );
         assert_eq!(text, b"# Keyspace\r\ndb0:keys=5,expires=0,avg_ttl=0\r\n");
+    }
+
+    #[test]
+    fn as_many_decimals_as_can_be_printed_and_no_more() {
+        let part = format!("# CPU\r\nused_cpu_sys:1.{}5\r\n", "0".repeat(70_000));
+        let text = merge([part.as_bytes(); 2].into_iter(), &ServerFace::default());
+        let expected = format!("# CPU\r\nused_cpu_sys:2.{}\r\n", "0".repeat(17));
+        assert_eq!(text, expected.as_bytes());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The fields of `INFO`: what each becomes when several servers must look like one. [`RULES`] is the table.
 
 use super::info::ServerFace;
+use super::named::Named;
 
 /// One section: its name as the servers spell it, its lines in order.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
 pub(super) struct Section {
     pub(super) name: String,
-    pub(super) fields: Vec<(String, String)>,
+    pub(super) fields: Named<String, String>,
 }
 
 /// How the values of one field become one value.
@@ -57,19 +58,20 @@ pub(super) enum Fact {
     ConnectionsRefused,
 }
 
-/// The sections of one `INFO` text. Lines that are no field are skipped.
+/// The sections of one `INFO` text, without what is hidden. Lines that are no field are skipped.
 pub(super) fn parse(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("# ") {
             sections.push(Section {
                 name: name.trim_end().to_owned(),
-                fields: Vec::new(),
+                fields: Named::default(),
             });
         } else if let (Some(section), Some((field, value))) =
             (sections.last_mut(), line.split_once(':'))
+            && rule(&section.name, field) != Rule::Hidden
         {
-            section.fields.push((field.to_owned(), value.to_owned()));
+            section.fields.push(field.to_owned(), value.to_owned());
         }
     }
     sections
@@ -78,23 +80,21 @@ pub(super) fn parse(text: &str) -> Vec<Section> {
 impl Section {
     /// Joins the fields of one more node.
     pub(super) fn join(&mut self, other: Section) {
-        for (field, value) in other.fields {
+        for (field, value) in other.fields.into_entries() {
             let rule = rule(&self.name, &field);
-            match self.fields.iter_mut().find(|(known, _)| *known == field) {
-                Some((_, known)) => join(rule, known, &value),
-                None => self.fields.push((field, value)),
-            }
+            let join = |known: &mut String, value: String| join(rule, known, &value);
+            self.fields.join(field, value, join);
         }
     }
 
     /// Puts in what does not follow from one field alone. To be called when all nodes have been joined.
     pub(super) fn derive(&mut self, face: &ServerFace<'_>) {
-        let derived: Vec<Option<String>> = self
-            .fields
+        let fields = self.fields.entries();
+        let derived: Vec<Option<String>> = fields
             .iter()
             .map(|(field, _)| self.derived(field, face))
             .collect();
-        for ((_, value), derived) in self.fields.iter_mut().zip(derived) {
+        for (value, derived) in self.fields.values_mut().zip(derived) {
             if let Some(derived) = derived {
                 *value = derived;
             }
@@ -102,18 +102,19 @@ impl Section {
     }
 
     fn derived(&self, field: &str, face: &ServerFace<'_>) -> Option<String> {
+        let number = |field: &str| self.fields.get(field)?.parse::<f64>().ok();
         match rule(&self.name, field) {
             Rule::Fixed(value) => Some(value.to_owned()),
             Rule::Own(fact) => Some(own(fact, face)),
-            Rule::Human(of) => Some(human(self.number(of)?)),
+            Rule::Human(of) => Some(human(number(of)?)),
             Rule::Ratio(part, whole) => {
-                let whole = self.number(whole).filter(|&whole| whole > 0.0)?;
-                Some(format!("{:.2}", self.number(part)? / whole))
+                let whole = number(whole).filter(|&whole| whole > 0.0)?;
+                Some(format!("{:.2}", number(part)? / whole))
             }
             Rule::Percent(part, whole, less) => {
-                let whole = self.number(whole)? - self.number(less).unwrap_or(0.0);
+                let whole = number(whole)? - number(less).unwrap_or(0.0);
                 (whole > 0.0).then_some(())?;
-                Some(format!("{:.2}%", self.number(part)? * 100.0 / whole))
+                Some(format!("{:.2}%", number(part)? * 100.0 / whole))
             }
             Rule::First
             | Rule::Sum
@@ -126,15 +127,6 @@ impl Section {
             | Rule::SumEach
             | Rule::Keyspace => None,
         }
-    }
-
-    fn number(&self, field: &str) -> Option<f64> {
-        self.fields
-            .iter()
-            .find(|(known, _)| known == field)?
-            .1
-            .parse()
-            .ok()
     }
 }
 
@@ -190,23 +182,23 @@ fn combine(
     } else if let (Ok(a), Ok(b)) = (known.parse(), new.parse()) {
         let decimals = known
             .split_once('.')
-            .map_or(0, |(_, decimals)| decimals.len());
+            .map_or(0, |(_, decimals)| decimals.len().min(DECIMALS_MAX));
         *known = format!("{:.decimals$}", broken(a, b));
     }
 }
 
 /// Joins two `name=value,name=value` lists by name.
 fn each(known: &str, new: &str, rule: Rule) -> String {
-    let mut list: Vec<(&str, String)> = pairs(known)
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect();
-    for (name, value) in pairs(new) {
-        match list.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => join(rule, known, value),
-            None => list.push((name, value.to_owned())),
-        }
+    let mut list: Named<&str, String> = Named::default();
+    for (name, value) in pairs(known) {
+        list.join(name, value.to_owned(), |_, _| {});
     }
-    joined(&list)
+    for (name, value) in pairs(new) {
+        list.join(name, value.to_owned(), |known, value| {
+            join(rule, known, &value);
+        });
+    }
+    joined(list.entries())
 }
 
 /// Sets `field` to `total / count`, with two decimals, all three in the list.
@@ -303,6 +295,9 @@ fn human(bytes: f64) -> String {
 
 /// A section, the rule of its fields that have no row, and the rows. A `#` at the end of a field's name stands for a number.
 type SectionRules = (&'static str, Rule, &'static [(&'static str, Rule)]);
+
+/// Of what is printed: no server has more, and formatting allows no more than 65,535.
+const DECIMALS_MAX: usize = 17;
 
 /// Source of the names: `INFO everything` of Redis 7.0–8 and Valkey 8–9.
 const RULES: &[SectionRules] = &[

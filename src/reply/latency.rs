@@ -8,6 +8,7 @@ use crate::resp::Proto;
 use crate::resp::reply::{Kind, Reply};
 use crate::resp::write;
 
+use super::named::Named;
 use super::stats::pairs;
 
 /// `LATENCY HISTOGRAM`: calls are summed, and so are the cumulative counts of each bucket.
@@ -17,19 +18,16 @@ pub(super) fn histogram<'a>(
     proto: Proto,
     out: &mut Vec<u8>,
 ) -> bool {
-    let mut commands: Vec<(&[u8], Calls)> = Vec::new();
+    let mut commands: Named<&[u8], Calls> = Named::default();
     for reply in replies {
         if !matches!(reply.kind(), Kind::Map | Kind::Array) {
             return false;
         }
         for (name, facts) in pairs(reply) {
-            let calls = Calls::read(facts);
-            match commands.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => sum.join(calls),
-                None => commands.push((name, calls)),
-            }
+            commands.join(name, Calls::read(facts), Calls::join);
         }
     }
+    let commands = commands.into_entries();
     write::map(out, proto, commands.len());
     for (name, calls) in commands {
         write::bulk(out, name);
@@ -67,18 +65,16 @@ pub(super) fn history<'a>(replies: impl Iterator<Item = Reply<'a>>, out: &mut Ve
 
 /// `LATENCY LATEST`: for each event name, second, milliseconds, worst milliseconds; newer servers add sum and count.
 pub(super) fn latest<'a>(replies: impl Iterator<Item = Reply<'a>>, out: &mut Vec<u8>) -> bool {
-    let mut events: Vec<(&[u8], Vec<i64>)> = Vec::new();
+    let mut events: Named<&[u8], Vec<i64>> = Named::default();
     for event in replies.flat_map(|reply| reply.items()) {
         let mut items = event.items();
         let Some(name) = items.next().and_then(|name| name.text()) else {
             return false;
         };
         let numbers: Vec<i64> = items.filter_map(|item| item.integer()).collect();
-        match events.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => join_event(known, &numbers),
-            None => events.push((name, numbers)),
-        }
+        events.join(name, numbers, |known, numbers| join_event(known, &numbers));
     }
+    let events = events.into_entries();
     write::array(out, events.len());
     for (name, numbers) in events {
         write::array(out, 1 + numbers.len());

@@ -8,6 +8,7 @@ pub mod gather;
 pub mod info;
 mod info_fields;
 mod latency;
+mod named;
 pub mod redirect;
 mod stats;
 pub mod streams;

@@ -6,6 +6,8 @@ use crate::resp::Proto;
 use crate::resp::reply::{Kind, Reply};
 use crate::resp::write;
 
+use super::named::Named;
+
 /// Whether a `FUNCTION STATS` reply shows a running script. Libraries are the same on every primary.
 pub(super) fn runs_a_script(reply: &Reply<'_>) -> bool {
     pairs(*reply).any(|(name, value)| name == b"running_script" && !value.is_null())
@@ -14,6 +16,7 @@ pub(super) fn runs_a_script(reply: &Reply<'_>) -> bool {
 /// The texts that differ, one after another.
 pub(super) fn texts<'a>(replies: impl Iterator<Item = Reply<'a>>) -> Vec<u8> {
     let mut distinct: Vec<&[u8]> = Vec::new();
+    // As many as there are nodes.
     for text in replies.filter_map(|reply| reply.text()) {
         if !distinct.contains(&text) {
             distinct.push(text);
@@ -59,7 +62,7 @@ pub(super) fn pairs<'a>(reply: Reply<'a>) -> impl Iterator<Item = (&'a [u8], Rep
 
 /// A merged map: names in order of first appearance.
 #[derive(Default)]
-struct Tree(Vec<(Vec<u8>, Node)>);
+struct Tree(Named<Vec<u8>, Node>);
 
 enum Node {
     Sum(i64),
@@ -73,39 +76,31 @@ impl Tree {
     fn add(&mut self, map: Reply<'_>, depth_left: u8) {
         for (name, value) in pairs(map) {
             let node = Node::read(value, depth_left);
-            match self.find_mut(name) {
-                Some(known) => known.join(node),
-                None => self.0.push((name.to_vec(), node)),
-            }
+            self.0.join(name.to_vec(), node, Node::join);
         }
     }
 
     fn find_mut(&mut self, name: &[u8]) -> Option<&mut Node> {
-        self.0
-            .iter_mut()
-            .find(|(known, _)| known == name)
-            .map(|(_, node)| node)
+        self.0.get_mut(name)
     }
 
     fn sum(&self, name: &[u8]) -> Option<i64> {
-        match self.0.iter().find(|(known, _)| known == name)?.1 {
-            Node::Sum(sum) => Some(sum),
+        match self.0.get(name)? {
+            Node::Sum(sum) => Some(*sum),
             Node::Ratio(_) | Node::Tree(_) | Node::Other(_) => None,
         }
     }
 
     fn join(&mut self, other: Self) {
-        for (name, node) in other.0 {
-            match self.find_mut(&name) {
-                Some(known) => known.join(node),
-                None => self.0.push((name, node)),
-            }
+        for (name, node) in other.0.into_entries() {
+            self.0.join(name, node, Node::join);
         }
     }
 
     fn write(&self, proto: Proto, out: &mut Vec<u8>) {
-        write::map(out, proto, self.0.len());
-        for (name, node) in &self.0 {
+        let entries = self.0.entries();
+        write::map(out, proto, entries.len());
+        for (name, node) in entries {
             write::bulk(out, name);
             match node {
                 Node::Sum(sum) => write::integer(out, *sum),

@@ -15,30 +15,26 @@ pub fn merge(
     proto: Proto,
     out: &mut Vec<u8>,
 ) -> bool {
-    let answers: Vec<Vec<Stream<'_>>> = answers.iter().map(|frame| streams(frame)).collect();
-    let count: usize = answers.iter().map(Vec::len).sum();
-    if count == 0 {
+    let mut parts: Vec<_> = answers
+        .iter()
+        .map(|frame| streams(frame, proto).into_iter().peekable())
+        .collect();
+    // A node names its streams in the order in which it was asked, and no others: whatever else comes is left out.
+    let asked = names.iter().zip(part_of);
+    let found: Vec<Stream<'_>> = asked
+        .filter_map(|(name, &part)| {
+            let part = parts.get_mut(part)?;
+            part.next_if(|stream| stream.name == Some(&**name))
+        })
+        .collect();
+    if found.is_empty() {
         return false;
     }
     match proto {
-        Proto::Resp2 => write::array(out, count),
-        Proto::Resp3 => write::map(out, proto, count),
+        Proto::Resp2 => write::array(out, found.len()),
+        Proto::Resp3 => write::map(out, proto, found.len()),
     }
-    let mut parts: Vec<_> = answers
-        .into_iter()
-        .map(|part| part.into_iter().peekable())
-        .collect();
-    for (name, &part) in names.iter().zip(part_of) {
-        let Some(part) = parts.get_mut(part) else {
-            continue;
-        };
-        if let Some(stream) = part.next_if(|stream| stream.name == Some(&**name)) {
-            out.extend_from_slice(&stream.bytes);
-        }
-    }
-    // A node names its streams in the order in which it was asked, and no others.
-    for stream in parts.into_iter().flatten() {
-        debug_assert!(false, "a stream that nobody asked for");
+    for stream in found {
         out.extend_from_slice(&stream.bytes);
     }
     true
@@ -50,11 +46,12 @@ struct Stream<'a> {
     bytes: Vec<u8>,
 }
 
-fn streams(frame: &[u8]) -> Vec<Stream<'_>> {
+/// None where the reply is not what this protocol has for streams.
+fn streams(frame: &[u8], proto: Proto) -> Vec<Stream<'_>> {
     let reply = Reply::new(frame);
     let items: Vec<Reply<'_>> = reply.items().collect();
-    match reply.kind() {
-        Kind::Map => {
+    match (proto, reply.kind()) {
+        (Proto::Resp3, Kind::Map) => {
             let pairs = items.chunks_exact(2);
             pairs
                 .map(|pair| Stream {
@@ -67,20 +64,7 @@ fn streams(frame: &[u8]) -> Vec<Stream<'_>> {
                 })
                 .collect()
         }
-        Kind::Array
-        | Kind::Null
-        | Kind::Simple
-        | Kind::Error
-        | Kind::Integer
-        | Kind::Bulk
-        | Kind::Boolean
-        | Kind::Double
-        | Kind::BigNumber
-        | Kind::BlobError
-        | Kind::Verbatim
-        | Kind::Set
-        | Kind::Push
-        | Kind::Malformed => {
+        (Proto::Resp2, Kind::Array) => {
             let arrays = items.into_iter();
             arrays
                 .map(|array| Stream {
@@ -89,6 +73,7 @@ fn streams(frame: &[u8]) -> Vec<Stream<'_>> {
                 })
                 .collect()
         }
+        (Proto::Resp2 | Proto::Resp3, _) => Vec::new(),
     }
 }
 
@@ -136,6 +121,17 @@ mod tests {
             (
                 Proto::Resp2,
                 vec!["*-1\r\n".into(), "*-1\r\n".into()],
+                String::new(),
+            ),
+            // A node that answers what it was not asked.
+            (
+                Proto::Resp2,
+                vec![format!("*2\r\n*2\r\n{a}*2\r\n{b}"), format!("%1\r\n{b}")],
+                format!("*1\r\n*2\r\n{a}"),
+            ),
+            (
+                Proto::Resp3,
+                vec![format!("*1\r\n*2\r\n{a}"), "+what\r\n".into()],
                 String::new(),
             ),
         ];

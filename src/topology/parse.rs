@@ -159,7 +159,7 @@ impl Reading<'_> {
         let id: Arc<str> = match (rest.first(), &endpoint) {
             (Some(id), _) => text(id)
                 .filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()))
-                .ok_or("a node id is not a short text")?
+                .ok_or("a node id is not a text")?
                 .into(),
             // Servers before 4.0 give no ids.
             (None, Some(endpoint)) => endpoint.to_string().into(),

@@ -15,7 +15,7 @@ pub(crate) mod replies;
 pub(crate) mod requests;
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 #[path = "../../sim/rig.rs"]
-mod rig;
+pub(crate) mod rig;
 
 /// Bytes read as decisions; zeros when they are used up.
 struct Script<'a>(&'a [u8]);
