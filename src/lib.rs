@@ -43,13 +43,15 @@
 //! 4. Before a session changes its links (protocol), all it has in flight has been answered.
 //! 5. A part is *unsent* until its first byte is written, then *sent*. Only this decides what may be replayed
 //!    ([`route::verdict`]).
-//! 6. Nothing is unbounded: every queue, buffer, retry and wait has a limit in [`config::limits`].
+//! 6. Nothing is unbounded: every queue, buffer, retry and wait has a limit in [`config::limits`], and all of them together
+//!    have one ([`memory`]).
 //! 7. No byte from a client or a node can make this process panic, recurse without limit, or do quadratic work.
 //!
 //! # Modules, in path order
 //!
 //! [`resp`] ◀ [`command`] ◀ [`topology`] ◀ [`route`] ◀ { [`downstream`], [`upstream`], [`reply`] } ◀ [`worker`] ◀
-//! [`app`]: imports go one way. [`control`] stands beside; [`config`], [`clock`] and [`net`] are leaves. Everything but
+//! [`app`]: imports go one way. [`control`] stands beside; [`config`], [`clock`], [`memory`] and [`net`]
+//! are leaves. Everything but
 //! `worker`'s pumps, `control`, `net` and `app` is pure: no socket, no clock, no runtime.
 
 pub mod app;
