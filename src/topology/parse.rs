@@ -23,7 +23,7 @@ pub enum SlotsError {
     Entry { index: usize, what: &'static str },
     /// Two entries claim the same slot.
     Overlap(Overlap),
-    /// More than [`NODES_MAX`] nodes.
+    /// More than `NODES_MAX` nodes.
     TooManyNodes,
 }
 
