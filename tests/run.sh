@@ -8,8 +8,8 @@
 #   fmt           rustfmt
 #   clippy        no warning
 #   doc           rustdoc, no warning; the map of the crate has no dead link
-#   unit          cargo test: unit, tidy, tables, transcripts, properties, simulation
-#   e2e           real clusters; SLOTCAR_BIN names another binary to judge
+#   unit          cargo test: unit, tidy, tables, transcripts, properties (fuzz corpus included), simulation
+#   e2e           real clusters, and fake nodes that misbehave; SLOTCAR_BIN names another binary to judge
 #   differential  one script at a plain server and at slotcar before a cluster: the same answers; SLOTCAR_BIN likewise
 #   faults        nodes die under load: what clients notice, and a short run of random faults; SLOTCAR_BIN likewise, or a
 #                 release build (tests/faults/run.sh has longer ones)

@@ -11,6 +11,7 @@
 # committed corpus by the smallest files that reach as much.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+SELF="$PWD/run.sh"
 
 TARGETS=(requests replies control hub)
 TOOLS=../../target/fuzz
@@ -33,7 +34,7 @@ main() {
 }
 
 usage() {
-  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$SELF" >&2
   exit 2
 }
 

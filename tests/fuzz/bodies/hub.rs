@@ -342,12 +342,15 @@ impl Stage {
             self.run_client(index);
         }
         self.settle();
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut before) = (Duration::ZERO, (0, 0));
         while waited < PATIENCE && (!self.wires.is_empty() || !self.is_at_rest()) {
             self.lose_links();
             self.time_passes(PAUSE);
             self.settle();
-            waited += PAUSE;
+            let now = (self.hub.counters().requests, self.hub.requests_in_flight());
+            // One after another may have to wait for as long as it wants to.
+            waited = if now == before { waited + PAUSE } else { PAUSE };
+            before = now;
         }
         for client in &self.clients {
             let session = self.hub.session(client.id).expect("its session");
@@ -627,7 +630,7 @@ const STEPS_MAX: usize = 400;
 const CLIENTS_MAX: usize = 4;
 const NODES: u16 = 6;
 const HOLD_MAX: Duration = Duration::from_secs(2);
-/// Longer than any pause, wait or silence that a script can ask for.
+/// Without progress: longer than any pause, wait or silence that a script can ask for.
 const PATIENCE: Duration = Duration::from_secs(200);
 const PAUSE: Duration = Duration::from_millis(2500);
 /// Wakes until nobody has anything to do.
