@@ -48,7 +48,7 @@ pub fn run(bench: &mut Bench, length: Duration, seed: u64) -> Found {
     let mut checks = vec![Check::note("faults", mischief.count.to_string())];
     checks.extend(replies(&seen, wrong, mischief.crashes));
     checks.extend(visits.checks(mischief.moves));
-    checks.extend(left_behind(&early, &late));
+    checks.extend(left_behind(&early, &late, length));
     checks.push(everybody_is_gone(&stage, &late, length));
     let Stage { slotcar, cluster } = stage;
     drop(slotcar);
@@ -102,12 +102,14 @@ fn replies(seen: &Seen, wrong: Vec<String>, crashes: usize) -> Vec<Check> {
     ]
 }
 
-fn left_behind(early: &Gauges, late: &Gauges) -> Vec<Check> {
-    let allowed = early.rss_kib + early.rss_kib / 20;
+fn left_behind(early: &Gauges, late: &Gauges, length: Duration) -> Vec<Check> {
+    // The third of a short run has not seen every kind of fault: what each needs for the first time is still to come.
+    let percent = if length >= LONG { 5 } else { 20 };
+    let allowed = early.rss_kib + early.rss_kib * percent / 100;
     let rss = Check::at_most("RSS in the end, KiB", late.rss_kib, allowed);
     vec![
         Check {
-            allowed: format!("{} (early {} + 5 %)", rss.allowed, early.rss_kib),
+            allowed: format!("{} (early {} + {percent} %)", rss.allowed, early.rss_kib),
             ..rss
         },
         Check::at_most("sessions in the end", late.sessions, early.sessions),
@@ -141,7 +143,8 @@ fn everybody_is_gone(stage: &Stage, late: &Gauges, length: Duration) -> Check {
 }
 
 const FIRST: Duration = Duration::from_secs(60);
-const SETTLED: Duration = Duration::from_secs(1);
+/// Longer than the control plane keeps connections after trouble.
+const SETTLED: Duration = Duration::from_secs(4);
 const SETTLE_LIMIT: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_secs(120);
 /// Links that nobody uses are closed after a minute.
