@@ -26,6 +26,7 @@ pub(crate) struct Wire {
     /// What the node has queued since MULTI; None once it has refused something.
     block: Option<Option<Vec<Vec<Vec<u8>>>>>,
     resp3: bool,
+    is_garbled: bool,
     /// Nobody has answered the dial for a second.
     pub(crate) dial_is_late: bool,
     /// Written by slotcar: the beginning of a request that is not written to its end, and the step of its first byte.
@@ -67,6 +68,7 @@ impl Wire {
             asking: false,
             block: None,
             resp3: false,
+            is_garbled: false,
             dial_is_late: false,
             torn: Vec::new(),
             torn_start: 0,
@@ -124,7 +126,7 @@ impl Wire {
         random: &mut Random,
     ) -> bool {
         let before = self.to_slotcar.len();
-        while let Some((words, len)) = (!self.at_node.is_empty())
+        while let Some((words, len)) = (!self.is_garbled && !self.at_node.is_empty())
             .then(|| cut_request(&self.at_node))
             .flatten()
         {
@@ -256,11 +258,12 @@ impl Wire {
         self.socket.arrive(&bytes)
     }
 
-    /// The node says something that is no RESP, behind what it has said.
+    /// The node says something that is no RESP, behind what it has said, and does nothing here any more.
     pub(crate) fn garble(&mut self) {
         let nonsense = b"@nonsense\r\n";
         self.to_slotcar.extend_from_slice(nonsense);
         self.marks.push_back((nonsense.len(), Mark::Push));
+        self.is_garbled = true;
     }
 
     /// The connection breaks: what is under way to the node is lost, and what is behind `kept` bytes to slotcar.
