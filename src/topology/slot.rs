@@ -26,9 +26,7 @@ impl Slot {
 
     /// The slot of a key: CRC16 (XMODEM) of its hash tag, modulo 16,384.
     pub fn of_key(key: &[u8]) -> Self {
-        // A table of our own was no faster than the crate's: 13 ns for 10 bytes, 55 ns for 34, both.
-        let sum = crc16::State::<crc16::XMODEM>::calculate(hash_tag(key));
-        Self(sum & MASK)
+        Self(crc16(hash_tag(key)) & MASK)
     }
 
     /// The number as a server prints it.
@@ -98,14 +96,69 @@ impl fmt::Display for SlotRange {
 
 /// What of a key is hashed: the bytes between the first `{` and the next `}` if there are any, else all of it.
 fn hash_tag(key: &[u8]) -> &[u8] {
-    let mut around_open = key.splitn(2, |byte| *byte == b'{');
-    let Some(after_open) = around_open.nth(1) else {
+    let Some(after_open) = memchr::memchr(b'{', key).and_then(|open| key.get(open + 1..)) else {
         return key;
     };
-    match after_open.iter().position(|byte| *byte == b'}') {
+    match memchr::memchr(b'}', after_open) {
         None | Some(0) => key,
         Some(end) => after_open.get(..end).unwrap_or(key),
     }
+}
+
+/// CRC16 (XMODEM), eight bytes at a time ("slicing by 8", Kounavis and Berry 2005): each byte's contribution is looked up for
+/// its distance from the end, so that no lookup waits for the one before it.
+fn crc16(bytes: &[u8]) -> u16 {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut sum = 0u16;
+    for &[a, b, c, d, e, f, g, h] in eights {
+        let [high, low] = sum.to_be_bytes();
+        sum = at(7, a ^ high)
+            ^ at(6, b ^ low)
+            ^ at(5, c)
+            ^ at(4, d)
+            ^ at(3, e)
+            ^ at(2, f)
+            ^ at(1, g)
+            ^ at(0, h);
+    }
+    for &byte in rest {
+        let [high, low] = sum.to_be_bytes();
+        sum = at(0, byte ^ high) ^ u16::from_be_bytes([low, 0]);
+    }
+    sum
+}
+
+/// What `byte` adds to the sum if `distance` bytes follow it.
+fn at(distance: usize, byte: u8) -> u16 {
+    TABLES[distance][usize::from(byte)]
+}
+
+static TABLES: [[u16; 256]; 8] = tables();
+
+const fn tables() -> [[u16; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
+    let mut byte: u16 = 0;
+    while byte < 256 {
+        // 1021 hexadecimal: x^16 + x^12 + x^5 + 1.
+        let (mut sum, mut bit) = (byte << 8, 0);
+        while bit < 8 {
+            sum = (sum << 1) ^ (0x1021 * (sum >> 15));
+            bit += 1;
+        }
+        tables[0][byte as usize] = sum;
+        byte += 1;
+    }
+    let mut distance = 1;
+    while distance < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let sum: u16 = tables[distance - 1][byte];
+            tables[distance][byte] = tables[0][(sum >> 8) as usize] ^ (sum << 8);
+            byte += 1;
+        }
+        distance += 1;
+    }
+    tables
 }
 
 const MASK: u16 = 16_383;
@@ -130,6 +183,18 @@ mod tests {
             (b"}{", 12793),
         ] {
             assert_eq!(Slot::of_key(key).get(), slot, "{}", key.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_sum_is_the_one_that_everybody_else_computes() {
+        let bytes: Vec<u8> = (0..=255).map(|n: u8| n.wrapping_mul(167) ^ 0x5a).collect();
+        for start in 0..8 {
+            for end in start..bytes.len() {
+                let key = &bytes[start..end];
+                let expected = crc16::State::<crc16::XMODEM>::calculate(key);
+                assert_eq!(crc16(key), expected, "{start}..{end}");
+            }
         }
     }
 
