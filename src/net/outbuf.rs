@@ -182,7 +182,7 @@ impl OutBuf {
 }
 
 /// An empty buffer larger than this is freed: a burst should not be paid for while a client is idle.
-const IDLE_BYTES_MAX: usize = 16 * 1024;
+const IDLE_BYTES_MAX: usize = 64 * 1024;
 /// The same for the list of shared pieces.
 const IDLE_PIECES_MAX: usize = 16;
 /// Fewer written bytes than this are not worth moving what is behind them.
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_released_buffer_goes_to_the_pool_and_comes_back() {
-        let mut pool = Pool::new(4, 4096);
+        let mut pool = Pool::new(4 * 4096, 4096);
         let mut out = OutBuf::new();
         out.push_copy(b"hello");
         out.release(&mut pool);

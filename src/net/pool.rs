@@ -1,35 +1,41 @@
 //! Empty buffers waiting for their next use, so that a busy connection does not allocate per request
 //! and an idle one holds nothing.
 //!
-//! One per worker. Invariants: every buffer in it is empty, and they are never more or larger than its bounds.
+//! One per worker. Invariants: every buffer in it is empty, and together they have no more memory than its bound.
 
 /// A bounded stack of empty buffers.
 #[derive(Debug)]
 pub struct Pool {
     free: Vec<Vec<u8>>,
-    buffers_max: usize,
+    /// Of all that are free: `bytes <= bytes_max`
+    bytes: usize,
+    bytes_max: usize,
     buffer_bytes_max: usize,
 }
 
 impl Pool {
-    /// Keeps at most `buffers_max` buffers of a capacity up to `buffer_bytes_max` each; frees the rest.
-    pub const fn new(buffers_max: usize, buffer_bytes_max: usize) -> Self {
+    /// Keeps buffers of a capacity up to `buffer_bytes_max` each and `bytes_max` together; frees the rest.
+    pub const fn new(bytes_max: usize, buffer_bytes_max: usize) -> Self {
         Self {
             free: Vec::new(),
-            buffers_max,
+            bytes: 0,
+            bytes_max,
             buffer_bytes_max,
         }
     }
 
     /// An empty buffer: the one given back last, or one without memory.
     pub fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+        let buffer = self.free.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     /// Gives a buffer back. What is in it is forgotten.
     pub fn give(&mut self, mut buffer: Vec<u8>) {
         let fits = (1..=self.buffer_bytes_max).contains(&buffer.capacity());
-        if fits && self.free.len() < self.buffers_max {
+        if fits && self.bytes + buffer.capacity() <= self.bytes_max {
+            self.bytes += buffer.capacity();
             buffer.clear();
             self.free.push(buffer);
         }
@@ -52,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_empty_and_with_its_memory() {
-        let mut pool = Pool::new(1, 64);
+        let mut pool = Pool::new(64, 64);
         let mut buffer = pool.take();
         assert_eq!(buffer.capacity(), 0);
         buffer.extend_from_slice(b"secret");
@@ -65,11 +71,16 @@ mod tests {
 
     #[test]
     fn too_many_too_large_and_empty_ones_are_not_kept() {
-        let mut pool = Pool::new(2, 64);
-        for (capacity, kept) in [(0, 0), (65, 0), (64, 1), (10, 2), (10, 2)] {
+        let mut pool = Pool::new(100, 64);
+        for (capacity, kept) in [(0, 0), (65, 0), (64, 1), (37, 1), (20, 2), (16, 3), (1, 3)] {
             pool.give(Vec::with_capacity(capacity));
             assert_eq!(pool.len(), kept, "after one of {capacity} bytes");
         }
+        for left in (0..3).rev() {
+            pool.take();
+            assert_eq!(pool.len(), left);
+        }
+        pool.give(Vec::with_capacity(64));
         assert!(!pool.is_empty());
     }
 }

@@ -64,8 +64,8 @@ use crate::upstream::handshake::Greeting;
 use crate::upstream::link::Link;
 
 /// Output buffers kept for whoever has something to say next; an idle session has none.
-const SPARE_BUFFERS_MAX: usize = 64;
-const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+const SPARE_BYTES_MAX: usize = 512 * 1024;
+const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a hub is told once.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Hub {
             trouble: String::new(),
             pause: None,
             placed: 0,
-            pool: Pool::new(SPARE_BUFFERS_MAX, SPARE_BUFFER_BYTES_MAX),
+            pool: Pool::new(SPARE_BYTES_MAX, SPARE_BUFFER_BYTES_MAX),
             effects: Effects::default(),
             counters: Counters::default(),
             settings,
