@@ -109,6 +109,28 @@ impl Replies {
         self.fill_with(number, out, |buf| buf.extend_from_slice(frame));
     }
 
+    /// As [`Replies::fill`], if the seat waits for a whole frame and its client wants it; else nothing is done. False: so it
+    /// was.
+    pub fn pass(&mut self, number: u32, out: &mut OutBuf, frame: &[u8]) -> bool {
+        let index = number.wrapping_sub(self.first) as usize;
+        match self.seats.get(index) {
+            Some(Place {
+                seat: Seat::Waits,
+                silent: false,
+            }) => {}
+            Some(_) | None => return false,
+        }
+        if index > 0 || !self.late.is_empty() {
+            self.fill(number, out, frame);
+            return true;
+        }
+        out.push_copy(frame);
+        self.seats.pop_front();
+        self.first = self.first.wrapping_add(1);
+        self.drain(out);
+        true
+    }
+
     /// A message that no request asked for: behind every reply that has come before it.
     pub fn interject(&mut self, message: &[u8], out: &mut OutBuf) {
         let answered = |place: &Place| !matches!(place.seat, Seat::Waits);

@@ -1,7 +1,7 @@
 //! The piece of a request that one node gets, and the ids that say whose it is.
 
 use crate::clock::Now;
-use crate::command::Row;
+use crate::command::{Connection, Route, Row};
 use crate::resp::Proto;
 use crate::topology::Slot;
 
@@ -143,6 +143,13 @@ impl Part {
     /// Whether it may be taken back before it has left: not what belongs to a part that stays, or the other way round.
     pub fn may_be_recalled(&self) -> bool {
         !self.asking && self.purpose != Purpose::Swallow
+    }
+
+    /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
+    pub fn is_plain(&self) -> bool {
+        let is_counted = self.row.counts.is_some();
+        let watches = self.row.route == Route::Connection(Connection::Watch);
+        !(self.misplaced || self.troubled_since.is_some() || is_counted || watches)
     }
 
     /// Whether parts follow one another on this way: what is sent again must not be overtaken.

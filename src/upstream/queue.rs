@@ -10,7 +10,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use crate::route::part::Part;
+use crate::route::part::{Part, Purpose, Ticket};
 
 /// Parts of at least this many bytes are kept by reference instead of being copied.
 pub const BY_REFERENCE_BYTES_MIN: usize = 16 * 1024;
@@ -121,6 +121,20 @@ impl Queue {
         }
         let entry = self.entries.front()?;
         Some((&entry.part, self.bytes_at(entry, self.log_start)))
+    }
+
+    /// The ticket of the oldest part, if it has been sent and its next reply is for its seat, as it is.
+    pub fn plain_ticket(&self) -> Option<Ticket> {
+        let entry = self.entries.front().filter(|_| self.sent > 0)?;
+        match entry.part.purpose {
+            Purpose::Answer(ticket) if entry.replies == 1 && entry.part.is_plain() => Some(ticket),
+            Purpose::Answer(_)
+            | Purpose::Try(..)
+            | Purpose::Look(..)
+            | Purpose::PutBack
+            | Purpose::Listen(_)
+            | Purpose::Swallow => None,
+        }
     }
 
     /// Every part, oldest first.
@@ -303,7 +317,7 @@ mod tests {
     use super::*;
     use crate::command::lookup::CommandTable;
     use crate::resp::Proto;
-    use crate::route::part::{Purpose, Target, Way};
+    use crate::route::part::{Target, Way};
     use crate::topology::Slot;
 
     /// What a queue should hold: number and bytes of each part, and how much of the first unsent one has left.

@@ -285,14 +285,15 @@ impl Hub {
 
     /// Gives every whole reply in `buf` to whom it belongs; returns how many bytes that was.
     fn run_replies(&mut self, now: Now, id: LinkId, buf: &[u8]) -> Result<usize, LinkDown> {
-        let settings = self.settings.clone();
         let mut at = 0;
         while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
-            let Some(link) = self.link_mut(id) else {
+            let place = self.links.get_mut(id.index as usize);
+            let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation)
+            else {
                 return Ok(buf.len());
             };
             let cut = link
-                .cut(rest, &settings.reply)
+                .cut(rest, &self.settings.reply)
                 .map_err(|error| LinkDown::Desync(error.reason()))?;
             let Cut::Reply(len) = cut else { break };
             let frame = rest.get(..len).unwrap_or_default();
