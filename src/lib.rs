@@ -11,7 +11,7 @@
 //!   ▼
 //! worker/hub/place       open a seat, put one part on each link concerned (or hold it)
 //!   ▼
-//! worker/node            one write for the requests of many sessions          ── node
+//! worker/settle          one write for the requests of many sessions          ── node
 //! worker/node            read what is there, cut into frames                  ◀─
 //!   ▼
 //! worker/hub/answer      take the oldest ticket of that link; a refusal? → route::verdict
@@ -19,7 +19,7 @@
 //!   ▼
 //! downstream::replies    fill the seat; drain from the head while seats are full
 //!   ▼
-//! worker/client          one write for all replies that are due
+//! worker/settle          one write for all replies that are due
 //! ```
 //!
 //! # Words

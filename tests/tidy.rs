@@ -101,6 +101,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PUMPS: &[&str] = &[
     "src/worker/client.rs",
     "src/worker/node.rs",
+    "src/worker/settle.rs",
+    "src/worker/sockets.rs",
     "src/worker/accept.rs",
     "src/worker/mod.rs",
     "src/control/",

@@ -51,6 +51,8 @@ pub struct Session {
     pub cut: bool,
     /// The driver has been told that there is something to do.
     pub wake_noted: bool,
+    /// The driver waits for what the client sends next.
+    pub listens: bool,
 }
 
 /// What the next request waits for.
@@ -134,6 +136,7 @@ impl Session {
             closing: false,
             cut: false,
             wake_noted: false,
+            listens: false,
         }
     }
 
@@ -174,6 +177,12 @@ impl Session {
     pub fn is_subscribed(&self) -> bool {
         let mine = self.subscriptions.as_ref();
         mine.is_some_and(|mine| mine.is_subscribed())
+    }
+
+    /// Whether writing what there is for the client is all that may have to be done.
+    pub fn only_writes(&self) -> bool {
+        self.listens
+            && !(self.stalled || self.ended || self.closing || self.cut || self.replies.closes())
     }
 
     /// The client sends nothing more. Returns whether the connection can end at once; as at a server, whoever hangs up

@@ -48,6 +48,19 @@ impl Stream {
         }
     }
 
+    /// As [`Stream::poll_write`], for whoever does not wait for the socket.
+    ///
+    /// # Errors
+    /// What the system says; `WouldBlock` if the socket takes nothing now.
+    pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Self::Tcp(stream), [only]) => stream.try_write(only),
+            (Self::Tcp(stream), _) => stream.try_write_vectored(slices),
+            (Self::Unix(stream), [only]) => stream.try_write(only),
+            (Self::Unix(stream), _) => stream.try_write_vectored(slices),
+        }
+    }
+
     /// Ends the connection so that what was written last is not lost: tells the peer that nothing more comes, then drops
     /// whatever it still sends, until it has closed its end or `limit` is over.
     ///

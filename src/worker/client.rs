@@ -1,4 +1,5 @@
-//! The pump of one client socket: reads what is there into the hub, writes what is due in one write.
+//! The pump of one client socket: reads what is there into the hub, and writes what the
+//! settler could not.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -8,11 +9,11 @@ use std::task::{Context, Poll};
 use super::Worker;
 use super::accept::Accepted;
 use super::hub::Hub;
+use super::settle::SLICES_MAX;
+use super::sockets::Socket;
 use crate::clock::{self, Now};
 use crate::net::Stream;
 use crate::route::part::SessionId;
-
-const SLICES_MAX: usize = 32;
 
 /// How a connection goes on.
 enum Next {
@@ -36,7 +37,7 @@ enum End {
 /// Serves a connection until it ends.
 pub(super) fn start(worker: &Rc<Worker>, accepted: Accepted) {
     let splits_transactions = accepted.splits_transactions;
-    let (mut stream, identity) = match accepted.arrive(clock::now()) {
+    let (stream, identity) = match accepted.arrive(clock::now()) {
         Ok(arrived) => arrived,
         Err(error) => {
             tracing::warn!("cannot serve a connection: {error}");
@@ -50,45 +51,46 @@ pub(super) fn start(worker: &Rc<Worker>, accepted: Accepted) {
     }
     drop(hub);
     let worker = worker.clone();
+    let socket = worker.clients.insert(id.index, id.generation, stream);
     tokio::task::spawn_local(async move {
-        let end = serve(&worker, id, &mut stream).await;
+        let end = serve(&worker, id, &socket).await;
         let lingers = worker.leave(id);
-        if end != End::Over && !lingers.is_zero() {
+        if end != End::Over
+            && !lingers.is_zero()
+            && let Some(stream) = Rc::into_inner(socket)
+        {
             // In a box: it would make every session's task larger.
-            Box::pin(stream.end(lingers)).await;
+            Box::pin(stream.into_inner().end(lingers)).await;
         }
         worker.note_session_ended();
     });
 }
 
-async fn serve(worker: &Rc<Worker>, id: SessionId, stream: &mut Stream) -> End {
-    let end = poll_fn(|cx| pump(worker, id, stream, cx)).await;
+async fn serve(worker: &Rc<Worker>, id: SessionId, socket: &Socket) -> End {
+    let end = poll_fn(|cx| pump(worker, id, socket, cx)).await;
     if end != End::Quiet {
         return end;
     }
     // What had come before may not have been noticed yet: the runtime looks at its sockets before it goes on here.
     tokio::task::yield_now().await;
-    poll_fn(|cx| pump(worker, id, stream, cx)).await
+    poll_fn(|cx| pump(worker, id, socket, cx)).await
 }
 
-fn pump(
-    worker: &Rc<Worker>,
-    id: SessionId,
-    stream: &mut Stream,
-    cx: &mut Context<'_>,
-) -> Poll<End> {
-    worker.register_session(id, cx.waker());
+fn pump(worker: &Rc<Worker>, id: SessionId, socket: &Socket, cx: &mut Context<'_>) -> Poll<End> {
+    worker.clients.register(id.index, id.generation, cx.waker());
+    let stream = &mut *socket.borrow_mut();
+    let mut has_read_all;
     let polled = loop {
         let now = clock::now();
         worker.hub.borrow_mut().on_client_ready(now, id);
         let read = read(worker, id, stream, cx);
+        has_read_all = matches!(read, Next::Empty);
         let could_run = may_run(&worker.hub.borrow(), id);
         let written = write(worker, now, id, stream, cx);
         let hub = worker.hub.borrow();
         let Some(session) = hub.session(id).filter(|session| !session.cut) else {
             break Poll::Ready(End::Over);
         };
-        let has_read_all = matches!(read, Next::Empty);
         match (read, written) {
             (Next::Close, _) | (_, Next::Close) => break Poll::Ready(End::Over),
             _ if session.is_finished() && session.ended => break Poll::Ready(End::Over),
@@ -101,7 +103,7 @@ fn pump(
             (Next::Empty | Next::Wait, Next::Empty | Next::Wait) => break Poll::Pending,
         }
     };
-    worker.hub.borrow_mut().on_client_polled(id);
+    worker.hub.borrow_mut().on_client_polled(id, has_read_all);
     worker.settle();
     polled
 }

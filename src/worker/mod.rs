@@ -1,20 +1,20 @@
 //! One worker per core: a hub, and the tasks that move its bytes. Nothing is shared between workers on the data path.
 //!
-//! Every task runs on the worker's own thread and takes turns in the order in which it was woken: all sessions
-//! that one `epoll_wait` made readable run before the links that they queue on, so one write per link
-//! carries what all of them asked.
+//! Every task runs on the worker's own thread and takes turns in the order in which it was woken: all sockets
+//! that one `epoll_wait` made readable are read before the settler writes what came of it.
 
 pub mod accept;
 mod client;
 pub mod hub;
 mod node;
+mod settle;
+mod sockets;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -22,11 +22,13 @@ use tokio::sync::{Notify, mpsc};
 
 use self::accept::Accepted;
 use self::hub::Hub;
+use self::settle::Settler;
+use self::sockets::Sockets;
 use crate::clock::{self, Now};
 use crate::control::{HintSender, NodeFacts, Published};
 use crate::downstream::local::Face;
 use crate::memory::{Gauge, Pressure};
-use crate::route::part::{LinkId, SessionId};
+use crate::route::part::SessionId;
 
 /// Bytes that one read may bring; one buffer per worker serves every socket.
 const READ_BYTES: usize = 64 * 1024;
@@ -41,8 +43,9 @@ const TIMER_MIN: Duration = Duration::from_millis(1);
 pub(crate) struct Worker {
     hub: RefCell<Hub>,
     read_buf: RefCell<Box<[u8]>>,
-    session_wakers: RefCell<Vec<Option<Waker>>>,
-    link_wakers: RefCell<Vec<Option<Waker>>>,
+    clients: Sockets,
+    nodes: Sockets,
+    settler: Settler,
     /// The timer has to look again when it is to wake up.
     timer: Notify,
     /// It has been told to stop: sessions end when nothing of theirs is under way.
@@ -117,8 +120,9 @@ pub async fn run(setup: Setup, grace: Duration) -> Drained {
     let worker = Rc::new(Worker {
         hub: RefCell::new(hub),
         read_buf: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
-        session_wakers: RefCell::default(),
-        link_wakers: RefCell::default(),
+        clients: Sockets::default(),
+        nodes: Sockets::default(),
+        settler: Settler::default(),
         timer: Notify::new(),
         stops: Cell::new(false),
         wakes: Cell::default(),
@@ -128,6 +132,7 @@ pub async fn run(setup: Setup, grace: Duration) -> Drained {
         pressure: Cell::default(),
         learnt: RefCell::default(),
     });
+    tokio::task::spawn_local(settle::run(worker.clone()));
     tokio::task::spawn_local(tick(worker.clone()));
     tokio::task::spawn_local(follow(worker.clone(), published, changes));
     while let Some(connection) = accepted.recv().await {
@@ -149,44 +154,11 @@ async fn follow(
 }
 
 impl Worker {
-    /// Does what the hub wants done after something was put in. Call with the hub free.
-    fn settle(self: &Rc<Self>) {
-        let mut hub = self.hub.borrow_mut();
-        self.set_timer(&hub);
-        if hub.effects().is_empty() {
-            return;
-        }
-        for id in hub.effects().sessions.drain(..) {
-            wake(&self.session_wakers, id.index);
-        }
-        for id in hub.effects().links.drain(..) {
-            wake(&self.link_wakers, id.index);
-        }
-        for (id, endpoint) in hub.effects().dials.drain(..) {
-            tokio::task::spawn_local(node::run(self.clone(), id, endpoint));
-        }
-        for hint in hub.effects().hints.drain(..) {
-            self.hints.send(hint);
-        }
-    }
-
     /// Looks how much memory is used: where bytes come in.
     fn look_at_memory(&self, hub: &mut Hub) {
         let pressure = self.gauge.pressure();
         if self.pressure.replace(pressure) != pressure || pressure != Pressure::None {
             hub.on_memory(clock::now(), pressure);
-        }
-    }
-
-    /// Wakes the timer if it sleeps for longer than the hub wants.
-    fn set_timer(&self, hub: &Hub) {
-        let too_late = match self.wakes.get() {
-            Wakes::Often => false,
-            Wakes::Never => hub.has_held() || hub.deadline().is_some(),
-            Wakes::At(set) => hub.has_held() || hub.deadline().is_some_and(|at| at < set),
-        };
-        if too_late {
-            self.timer.notify_one();
         }
     }
 
@@ -262,39 +234,13 @@ impl Worker {
             .map(|session| now.since(session.identity.last_active));
         hub.on_client_gone(now, id);
         drop(hub);
+        self.clients.remove(id.index, id.generation);
         self.settle();
         linger.saturating_sub(quiet.unwrap_or_default())
     }
 
-    fn register(wakers: &RefCell<Vec<Option<Waker>>>, index: u32, waker: &Waker) {
-        let index = index as usize;
-        let mut wakers = wakers.borrow_mut();
-        if wakers.len() <= index {
-            wakers.resize(index + 1, None);
-        }
-        if let Some(place) = wakers.get_mut(index)
-            && !place.as_ref().is_some_and(|w| w.will_wake(waker))
-        {
-            *place = Some(waker.clone());
-        }
-    }
-
-    fn register_session(&self, id: SessionId, waker: &Waker) {
-        Self::register(&self.session_wakers, id.index, waker);
-    }
-
-    fn register_link(&self, id: LinkId, waker: &Waker) {
-        Self::register(&self.link_wakers, id.index, waker);
-    }
-
     fn note_session_ended(&self) {
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn wake(wakers: &RefCell<Vec<Option<Waker>>>, index: u32) {
-    if let Some(Some(waker)) = wakers.borrow().get(index as usize) {
-        waker.wake_by_ref();
     }
 }
 

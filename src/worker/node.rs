@@ -1,4 +1,5 @@
-//! The pump of one link's socket: dials, writes what all sessions have queued in one write, reads what is there.
+//! The pump of one link's socket: dials, greets, reads what is there, and writes what the settler could
+//! not.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -9,13 +10,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Worker;
+use super::settle::SLICES_MAX;
+use super::sockets::Socket;
 use crate::clock;
 use crate::net::{DialError, Names, Patience, Stream, dial, tune_link};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;
 use crate::upstream::link::LinkDown;
-
-const SLICES_MAX: usize = 32;
 
 /// Serves a link from its dial to its end.
 pub(super) async fn run(worker: Rc<Worker>, id: LinkId, endpoint: Endpoint) {
@@ -55,28 +56,28 @@ async fn serve(
         tracing::debug!(node = %endpoint, "socket options: {error}");
     }
     worker.hub.borrow_mut().on_dialed(id);
-    let mut stream = Stream::Tcp(stream);
-    let greeted = poll_fn(|cx| match pump(worker, id, &mut stream, cx) {
+    let socket = worker
+        .nodes
+        .insert(id.index, id.generation, Stream::Tcp(stream));
+    let greeted = poll_fn(|cx| match pump(worker, id, &socket, cx) {
         Poll::Pending if worker.hub.borrow().is_link_open(id) => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
         Poll::Ready(down) => Poll::Ready(Some(down)),
     });
-    match timeout(greeting_timeout, greeted).await {
+    let down = match timeout(greeting_timeout, greeted).await {
         Ok(Some(down)) => down,
-        Ok(None) => poll_fn(|cx| pump(worker, id, &mut stream, cx)).await,
+        Ok(None) => poll_fn(|cx| pump(worker, id, &socket, cx)).await,
         Err(_elapsed) => LinkDown::Dial(format!(
             "it accepts connections and does not answer within {greeting_timeout:?}"
         )),
-    }
+    };
+    worker.nodes.remove(id.index, id.generation);
+    down
 }
 
-fn pump(
-    worker: &Rc<Worker>,
-    id: LinkId,
-    stream: &mut Stream,
-    cx: &mut Context<'_>,
-) -> Poll<LinkDown> {
-    worker.register_link(id, cx.waker());
+fn pump(worker: &Rc<Worker>, id: LinkId, socket: &Socket, cx: &mut Context<'_>) -> Poll<LinkDown> {
+    worker.nodes.register(id.index, id.generation, cx.waker());
+    let stream = &mut *socket.borrow_mut();
     worker.hub.borrow_mut().on_link_polled(id, true);
     let down = read(worker, id, stream, cx).or_else(|| write(worker, id, stream, cx));
     worker.hub.borrow_mut().on_link_polled(id, false);

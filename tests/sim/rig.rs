@@ -222,7 +222,7 @@ pub(crate) fn pump_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut S
             break false;
         }
     };
-    hub.on_client_polled(id);
+    hub.on_client_polled(id, true);
     ended
 }
 

@@ -73,8 +73,17 @@ impl Hub {
         }
     }
 
-    /// The driver has done all that there was to do: later changes must be told.
-    pub fn on_client_polled(&mut self, id: SessionId) {
+    /// The driver has done all that there was to do: later changes must be told. `listens`: it will notice when the client
+    /// sends more.
+    pub fn on_client_polled(&mut self, id: SessionId, listens: bool) {
+        if let Some(session) = self.session_mut(id) {
+            session.wake_noted = false;
+            session.listens = listens;
+        }
+    }
+
+    /// The driver has written what there was for a session, and nothing else had to be done: later changes must be told.
+    pub fn on_client_served(&mut self, id: SessionId) {
         if let Some(session) = self.session_mut(id) {
             session.wake_noted = false;
         }
@@ -105,18 +114,20 @@ impl Hub {
             Some(scan) => *scan,
             None => std::mem::take(&mut self.scan),
         };
-        let settings = self.settings.clone();
         let mut at = 0;
         let mut partial = false;
         while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.session_mut(id) {
-                Some(session) if session.may_run(&settings.limits) => session.wait = Wait::Nothing,
+            let session = self.sessions.get_mut(id.index as usize);
+            match session.filter(|s| s.generation == id.generation) {
+                Some(session) if session.may_run(&self.settings.limits) => {
+                    session.wait = Wait::Nothing;
+                }
                 Some(_) | None => {
                     self.stall(id, None);
                     break;
                 }
             }
-            let ran = match scan.advance(rest, &settings.request) {
+            let ran = match scan.advance(rest, &self.settings.request) {
                 Ok(Scanned::Multibulk(len)) => {
                     let bytes = rest.get(..len).unwrap_or_default();
                     (
