@@ -12,11 +12,11 @@ use crate::topology::{SLOT_COUNT, Slot};
 
 const NO_PART: u16 = u16::MAX;
 
-/// Splits requests; keeps its tables between them.
-#[derive(Debug)]
+/// Splits requests; keeps its tables between them. A new one has none yet.
+#[derive(Debug, Default)]
 pub struct Splitter {
     /// For each slot the part that has it, while a request is split.
-    part_of_slot: Box<[u16]>,
+    part_of_slot: Vec<u16>,
     slots: Vec<Slot>,
     /// For each unit (a key with its values) in request order, its part.
     unit_parts: Vec<u16>,
@@ -47,17 +47,6 @@ pub enum Cut {
 }
 
 impl Splitter {
-    pub fn new() -> Self {
-        Self {
-            part_of_slot: vec![NO_PART; SLOT_COUNT].into_boxed_slice(),
-            slots: Vec::new(),
-            unit_parts: Vec::new(),
-            units: Vec::new(),
-            starts: Vec::new(),
-            shape: Shape::default(),
-        }
-    }
-
     /// Groups the keys of `request` by slot, in order of first appearance.
     pub fn split(&mut self, split: Split, request: Request<'_>) -> Cut {
         self.shape = match split {
@@ -70,6 +59,7 @@ impl Splitter {
         if arguments == 0 || !arguments.is_multiple_of(self.shape.step) {
             return Cut::Malformed;
         }
+        self.part_of_slot.resize(SLOT_COUNT, NO_PART);
         self.slots.clear();
         self.unit_parts.clear();
         for unit in 0..arguments / self.shape.step {
@@ -159,12 +149,6 @@ impl Splitter {
         self.starts.remove(0);
         self.starts
             .push(u32::try_from(self.units.len()).unwrap_or(u32::MAX));
-    }
-}
-
-impl Default for Splitter {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -64,7 +64,7 @@ use crate::upstream::handshake::Greeting;
 use crate::upstream::link::Link;
 
 /// Output buffers kept for whoever has something to say next; an idle session has none.
-const SPARE_BYTES_MAX: usize = 512 * 1024;
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
 const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a hub is told once.
@@ -217,7 +217,7 @@ impl Hub {
             idle_check: None,
             idle_clients_check: None,
             pubsub: pubsub::PubSub::default(),
-            splitter: Splitter::new(),
+            splitter: Splitter::default(),
             keys: KeyList::default(),
             part_bytes: Vec::new(),
             scan: RequestScan::new(),

@@ -145,7 +145,7 @@ pub(super) fn find(row: &'static slotcar::command::Row, request: Request<'_>) {
         return;
     }
     let split = row.shape.expect("a command that is split says how");
-    let mut splitter = Splitter::new();
+    let mut splitter = Splitter::default();
     if splitter.split(split, request) == Cut::Parts {
         let mut words = 0;
         for part in 0..splitter.slots().len() {
