@@ -18,6 +18,12 @@ pub fn used() -> usize {
     HEAP.allocated()
 }
 
+/// Bytes that were ever allocated, whatever has become of them. For tests.
+#[cfg(feature = "count-allocations")]
+pub fn ever_used() -> usize {
+    HEAP.total_allocated()
+}
+
 /// How near the limit the process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {

@@ -8,7 +8,8 @@
 #   fmt           rustfmt
 #   clippy        no warning
 #   doc           rustdoc, no warning; the map of the crate has no dead link
-#   unit          cargo test: unit, tidy, tables, transcripts, properties (fuzz corpus included), simulation
+#   unit          cargo test: unit, tidy, tables, transcripts, properties (fuzz corpus included), simulation, allocations
+#   instructions  instructions per request by callgrind, against the committed baseline
 #   e2e           real clusters, and fake nodes that misbehave; SLOTCAR_BIN names another binary to judge
 #   differential  one script at a plain server and at slotcar before a cluster: the same answers; SLOTCAR_BIN likewise
 #   faults        nodes die under load: what clients notice, and a short run of random faults; SLOTCAR_BIN likewise, or a
@@ -23,7 +24,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit e2e differential faults abuse clients demo)
+ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -96,7 +97,7 @@ stage_servers() {
 
 stage_shell() {
   have shellcheck || apt_install shellcheck
-  shellcheck --external-sources .ci/run tests/*.sh tests/*/*.sh deploy/*.sh
+  shellcheck --external-sources .ci/run tests/*.sh tests/*/*.sh deploy/*.sh benches/*.sh
 }
 
 stage_fmt() {
@@ -107,6 +108,7 @@ stage_fmt() {
 stage_clippy() {
   cargo clippy --locked --all-targets -- -D warnings
   cargo clippy --locked --test e2e --test differential --test faults --test abuse -- -D warnings
+  cargo clippy --locked --features count-allocations --test allocations -- -D warnings
 }
 
 stage_doc() {
@@ -116,6 +118,12 @@ stage_doc() {
 stage_unit() {
   provide_server redis
   cargo test --locked --no-fail-fast
+  cargo test --locked --features count-allocations --test allocations
+}
+
+stage_instructions() {
+  have valgrind || apt_install valgrind
+  benches/instructions.sh
 }
 
 # Judges the debug build, whose assertions are on, unless SLOTCAR_BIN says otherwise. Mostly waiting, so more threads
