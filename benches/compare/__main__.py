@@ -11,8 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import idle
 import report
-from bed import Bed, end_on_signals
+from bed import HOST, Bed, end_on_signals
 from loads import DEFAULT, LOADS
 from measure import Failed, Run, run, system_calls
 from targets import Missing, Target, Targets
@@ -31,13 +32,20 @@ def main():
         for name, value in circumstances.items():
             print(f"# {name}: {value}")
         runs, broken = rounds(options, targets, bed)
+        # Last: what it leaves in memory would be counted with the loads.
+        spare = silent_clients(options, targets, bed)
         calls = counted_calls(options, targets, broken, bed) if options.syscalls else {}
 
-    print(f"\n{report.table(runs, calls)}")
+    if spare:
+        print(f"\n{spare}")
+    if runs:
+        print(f"\n{report.table(runs, calls)}")
     if any(measured.target == "slotcar" for measured in runs):
-        print(f"\n{report.ratios(runs)}")
+        print(f"\n{report.ratios(runs)}\n\n{report.verdicts(runs)}")
     if calls:
         print(f"\n{report.breakdown(calls)}")
+    if spare:
+        circumstances |= {f"idle {number}": line for number, line in enumerate(spare.splitlines(), 1)}
     if options.csv:
         report.write_csv(options.csv, runs, calls, circumstances)
 
@@ -60,6 +68,7 @@ def arguments() -> argparse.Namespace:
         "--requests", type=int, default=40_000, metavar="N", help="of a plain GET; others in proportion; default 40000"
     )
     parser.add_argument("--syscalls", action="store_true", help="count system calls too, in runs of their own (strace)")
+    parser.add_argument("--idle", action="store_true", help="also: memory for idle clients, time to start, size (strip)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="every run, with machine and versions as comments")
     options = parser.parse_args()
     if options.syscalls and shutil.which("strace") is None:
@@ -108,6 +117,22 @@ def rounds(options, targets: list[Target], bed: Bed) -> tuple[list[Run], set[tup
     order = [target.name for target in targets]
     runs.sort(key=lambda each: (options.loads.index(each.load), order.index(each.target), each.round))
     return runs, broken
+
+
+def silent_clients(options, targets: list[Target], bed: Bed) -> str:
+    """Of proxies that have served every load before."""
+    if not options.idle:
+        return ""
+    measured, start_up = [], ""
+    for target in targets:
+        if target.process is not None:
+            progress(f"idle clients at {target.name}")
+            measured.append(idle.idle(target))
+        if target.name == "slotcar":
+            seeds = ",".join(f"{HOST}:{server.port}" for server in target.servers)
+            start_up = idle.start_up(bed, Path(target.process.args[0]), seeds)
+    progress("")
+    return f"{report.align(idle.idle_rows(measured), 1)}\n{start_up}"
 
 
 def counted_calls(options, targets: list[Target], broken, bed: Bed) -> dict[tuple[str, str], dict[str, float]]:

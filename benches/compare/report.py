@@ -19,6 +19,9 @@ COLUMNS = {
     "RSS MiB": ("rss_mib", "{:.1f}"),
 }
 
+P50_OF_DIRECT_MAX = 1.6
+RSS_MIB_MAX = 8
+
 
 def median(runs: list[Run], load: str, target: str, field: str) -> float | None:
     values = [getattr(run, field) for run in runs if (run.load, run.target) == (load, target)]
@@ -55,6 +58,33 @@ def ratios(runs: list[Run]) -> str:
             each = [own[n] / other[n] for n in own.keys() & other.keys()]
             row.append(judged(statistics.median(each), LOADS[load].goals.get(peer)) if each else "–")
         rows.append(row)
+    return align(rows, 1)
+
+
+def verdicts(runs: list[Run]) -> str:
+    """What else slotcar should be: as quick as direct for one connection, quicker than its peers, and small."""
+    rows = [["goal", "slotcar", "bound", ""]]
+
+    def add(goal: str, value: float | None, bound: float | None, fits: bool):
+        if value is not None and bound is not None:
+            rows.append([goal, f"{value:,.2f}", f"{bound:,.2f}", "ok" if fits else "MISS"])
+
+    for load in dict.fromkeys(run.load for run in runs):
+        own = {field: median(runs, load, "slotcar", field) for field in ("p50_ms", "per_second", "rss_mib")}
+        if None in own.values():
+            continue
+        direct, clients = median(runs, load, "direct", "p50_ms"), LOADS[load].clients
+        if clients == 1 and direct is not None:
+            bound = direct * P50_OF_DIRECT_MAX
+            add(f"{load}: p50 ms, {P50_OF_DIRECT_MAX} x direct", own["p50_ms"], bound, own["p50_ms"] <= bound)
+        for peer in ("envoy", "nutcracker"):
+            p50, rate = median(runs, load, peer, "p50_ms"), median(runs, load, peer, "per_second")
+            if clients == 50 and p50 is not None:
+                add(f"{load}: p50 ms, below {peer}", own["p50_ms"], p50, own["p50_ms"] < p50)
+            if rate is not None:
+                add(f"{load}: requests/s, above {peer}", own["per_second"], rate, own["per_second"] > rate)
+        if load == "get":
+            add("get: RSS MiB", own["rss_mib"], RSS_MIB_MAX, own["rss_mib"] <= RSS_MIB_MAX)
     return align(rows, 1)
 
 
