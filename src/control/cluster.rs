@@ -267,26 +267,12 @@ impl Driver {
     fn on_change(&mut self, now: Now, topology: Arc<Topology>) {
         self.status.changes += 1;
         self.status.changed_at = Some(now);
-        let before = self.publisher.published.topology.load_full();
-        let (shards, nodes) = (topology.shards().len(), topology.nodes().len());
-        let covered = SLOT_COUNT - topology.uncovered();
-        if before.is_empty() {
-            info!(shards, nodes, covered, "topology learned");
-        } else {
-            info!(
-                shards,
-                nodes,
-                covered,
-                "topology changed: {}",
-                before.difference(&topology)
-            );
-        }
         self.dialer.set_nodes(topology.nodes().len());
         self.probes.watch(&topology);
         if self.learned.is_none() && self.lessons_failed == 0 {
             self.unpublished = Some(Arc::clone(&topology));
         } else {
-            self.publisher.topology(Arc::clone(&topology));
+            self.publish(&topology);
         }
         let primary = |endpoint: &Endpoint| {
             topology
@@ -342,6 +328,25 @@ impl Driver {
     }
 
     /// The newest, published or about to be.
+    /// The log names what clients are served by, not before they are.
+    fn publish(&self, topology: &Arc<Topology>) {
+        let before = self.publisher.published.topology.load_full();
+        let (shards, nodes) = (topology.shards().len(), topology.nodes().len());
+        let covered = SLOT_COUNT - topology.uncovered();
+        if before.is_empty() {
+            info!(shards, nodes, covered, "topology learned");
+        } else {
+            info!(
+                shards,
+                nodes,
+                covered,
+                "topology changed: {}",
+                before.difference(topology)
+            );
+        }
+        self.publisher.topology(Arc::clone(topology));
+    }
+
     fn topology(&self) -> Arc<Topology> {
         let published = || self.publisher.published.topology.load_full();
         self.unpublished.clone().unwrap_or_else(published)
@@ -403,7 +408,7 @@ impl Driver {
             }
         };
         if let Some(topology) = self.unpublished.take() {
-            self.publisher.topology(topology);
+            self.publish(&topology);
         }
         self.lesson_at = Some(now() + self.random.around(pause, LESSON_JITTER_PERCENT));
     }

@@ -234,8 +234,13 @@ fn no_primary(slot: u16, last_node: Option<impl Display>) -> String {
     }
 }
 
-/// Nobody answered the question who serves what. `why` is the last fault met, on one line.
+/// Nobody answered the question who serves what. `why` is the last fault met, on one line; empty while there is none.
 pub fn no_topology_yet(why: &str) -> String {
+    let why = if why.is_empty() {
+        "it is being asked"
+    } else {
+        why
+    };
     format!(
         "LOADING slotcar has not reached the cluster yet: {}",
         one_line(why, FAULT_SHOWS_MAX)
