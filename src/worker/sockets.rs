@@ -1,11 +1,12 @@
 //! The sockets of all sessions, or of all links, by the place that the hub gave them: their own tasks read from them,
 //! and whoever has something for many of them writes to them without waking those tasks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::hub::leaves_room;
 use crate::net::Stream;
 
 /// A socket that its own task and the settler share; neither keeps it borrowed while the other runs.
@@ -15,6 +16,8 @@ pub(super) type Socket = Rc<RefCell<Stream>>;
 #[derive(Default)]
 pub(super) struct Sockets {
     places: RefCell<Vec<Option<Place>>>,
+    /// How many of the places are taken.
+    taken: Cell<usize>,
 }
 
 struct Place {
@@ -41,6 +44,9 @@ impl Sockets {
             places.resize_with(index + 1, || None);
         }
         if let Some(place) = places.get_mut(index) {
+            if place.is_none() {
+                self.taken.update(|taken| taken + 1);
+            }
             *place = Some(Place {
                 generation,
                 socket: socket.clone(),
@@ -53,8 +59,17 @@ impl Sockets {
     /// Forgets a socket: nobody else writes to it any more.
     pub(super) fn remove(&self, index: u32, generation: u32) {
         let mut places = self.places.borrow_mut();
-        if let Some(place) = places.get_mut(index as usize) {
-            place.take_if(|place| place.generation == generation);
+        let place = places
+            .get_mut(index as usize)
+            .and_then(|place| place.take_if(|place| place.generation == generation));
+        if place.is_none() {
+            return;
+        }
+        self.taken.update(|taken| taken - 1);
+        if leaves_room(self.taken.get(), places.capacity()) {
+            let end = places.iter().rposition(Option::is_some);
+            places.truncate(end.map_or(0, |last| last + 1));
+            places.shrink_to_fit();
         }
     }
 

@@ -161,6 +161,12 @@ impl LinkPlace {
     }
 }
 
+/// A table has become so much emptier than it is large that its memory should go back. True for few of the
+/// lengths on the way down: giving back looks at the whole table.
+pub(super) fn leaves_room(len: usize, capacity: usize) -> bool {
+    (len == 0 || len.is_power_of_two()) && capacity > 64.max(len * 4)
+}
+
 /// What the driver should do after it has put something in.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -255,6 +261,9 @@ impl Hub {
         }
         self.end_block(id);
         let mut session = self.sessions.remove(id.index as usize);
+        if leaves_room(self.sessions.len(), self.sessions.capacity()) {
+            self.sessions.shrink_to_fit();
+        }
         self.free_gathers(&session);
         self.end_subscriptions(now, id, session.subscriptions.take());
         self.end_own_links(now, &mut session);
