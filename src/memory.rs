@@ -4,14 +4,16 @@
 //! buffers are in it, with the capacity that they have rather than what is in them. Not in it: the program itself, stacks,
 //! and the kernel's socket buffers.
 
-use std::alloc::System;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use cap::Cap;
+use tikv_jemallocator::Jemalloc;
 
+/// jemalloc, set up in `.cargo/config.toml` to give pages back soon: what many clients needed is returned when they have
+/// left, which the system's allocator does not do.
 #[global_allocator]
-static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+static HEAP: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);
 
 /// Bytes that are allocated now, by all threads.
 pub fn used() -> usize {

@@ -207,11 +207,18 @@ cluster_is_ok() {
 
 # ---- slotcar --------------------------------------------------------------------------------------------------------
 
+# provide_build_tools: Rust cannot be installed here; the allocator is C and is built by make.
+provide_build_tools() {
+  have cargo || die "missing: Rust with cargo, see https://rustup.rs"
+  { have cc && have make; } || apt_install gcc libc6-dev make
+}
+
 # build_slotcar: sets SLOTCAR_BIN to a release build, unless it is set already.
 build_slotcar() {
   [[ -z ${SLOTCAR_BIN:-} ]] || return 0
-  have cargo || die "missing: Rust with cargo, see https://rustup.rs"
-  cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --bin slotcar || return 1
+  provide_build_tools || return 1
+  # From the top: cargo looks for .cargo/config.toml where it is called.
+  (cd "$ROOT" && cargo build --release --locked --bin slotcar) || return 1
   SLOTCAR_BIN="$TARGET/release/slotcar"
 }
 

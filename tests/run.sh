@@ -36,7 +36,7 @@ main() {
   for stage in "${stages[@]}"; do
     declare -F "stage_$stage" >/dev/null || die "no stage $stage; there are: ${ALL_STAGES[*]}"
   done
-  have cargo || die "missing: Rust with cargo, see https://rustup.rs"
+  provide_build_tools
   for stage in "${stages[@]}"; do
     run_stage "$stage"
   done
