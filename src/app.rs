@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -21,12 +22,10 @@ use crate::route::scan::ScanBook;
 use crate::route::verdict::RetryLimits;
 use crate::upstream::backoff::BackoffLimits;
 use crate::upstream::handshake::Greeting;
-use crate::worker::accept::{self, Door, Doors, Listener};
+use crate::worker::accept::{self, Doors, Listener};
+use crate::worker::errands::{self, Errands};
 use crate::worker::hub::{DoorCounts, Hub, Settings};
-use crate::worker::{self, Drained, Setup, Shared};
-
-/// Connections that wait for one worker to take them.
-const WAITING_MAX: usize = 128;
+use crate::worker::{self, Drained, Setup, Worker};
 
 /// Runs until SIGTERM or SIGINT, and then until the clients have what they had asked for.
 ///
@@ -39,7 +38,11 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     fit_memory(&mut config);
     fit_clients(&mut config, net::descriptors_max());
     let config = Arc::new(config);
-    let runtime = worker::runtime().context("cannot start a runtime")?;
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
+        .context("cannot start a runtime")?;
     runtime.block_on(serve(config))
 }
 
@@ -60,7 +63,12 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     }
     let (control, control_thread) =
         control::start(source(&config)).context("cannot start the control plane")?;
-    let (doors, mut workers) = start_workers(&config, port, &control)?;
+    let (errands, orders) = errands::channel();
+    tokio::task::spawn_local(errands::run(orders));
+    let (doors, mut workers) = start_workers(&config, port, &control, errands)?;
+    for door in &*doors.workers {
+        tokio::task::spawn_local(door.announce(control.changes()));
+    }
     let (stop, stopped) = watch::channel(());
     let accept = |(listener, splits_transactions)| {
         let doors = Doors {
@@ -178,6 +186,7 @@ fn start_workers(
     config: &Config,
     port: u16,
     control: &Control,
+    errands: Errands,
 ) -> anyhow::Result<(Doors, mpsc::Receiver<Drained>)> {
     let random = RandomState::new();
     let scan_book = Arc::new(std::sync::Mutex::new(ScanBook::new(
@@ -192,41 +201,24 @@ fn start_workers(
             doors: counts.clone(),
             ..settings(config, port, &random, index)
         });
-        let (sender, accepted) = mpsc::channel(WAITING_MAX);
-        let shared = Arc::new(Shared::default());
-        doors.push(Door {
-            sender,
-            shared: shared.clone(),
-        });
-        let (published, changes, hints) = (
-            control.published.clone(),
-            control.changes(),
-            control.hints.clone(),
-        );
-        let (book, face) = (scan_book.clone(), worker::face(&NodeFacts::default()));
-        let gauge = Gauge::new(config.memory_max.unwrap_or(0));
+        let face = worker::face(&NodeFacts::default());
+        let commands = Arc::new(CommandTable::new());
+        let (worker, door) = Worker::new(Setup {
+            hub: Hub::new(settings, commands, face, scan_book.clone()),
+            published: control.published.clone(),
+            changes: control.changes(),
+            hints: control.hints.clone(),
+            errands: errands.clone(),
+            gauge: Gauge::new(config.memory_max.unwrap_or(0)),
+        })?;
+        doors.push(door);
         let (ended, grace) = (ended.clone(), config.shutdown_grace);
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || {
-                let hub = Hub::new(settings, Arc::new(CommandTable::new()), face, book);
-                let setup = Setup {
-                    hub,
-                    published,
-                    changes,
-                    hints,
-                    accepted,
-                    shared,
-                    gauge,
-                };
-                match worker::runtime() {
-                    Ok(runtime) => {
-                        let drained = runtime.block_on(worker::run(setup, grace));
-                        // Nobody waits for it after a second signal.
-                        let _ = ended.try_send(drained);
-                    }
-                    Err(error) => tracing::error!("worker {index} cannot start: {error}"),
-                }
+            .spawn(move || match worker.run(grace) {
+                // Nobody waits for it after a second signal.
+                Ok(drained) => drop(ended.try_send(drained)),
+                Err(error) => tracing::error!("worker {index} has ended: {error}"),
             })?;
     }
     let doors = Doors {

@@ -4,22 +4,22 @@
 //!
 //! ```text
 //! client socket
-//!   │ worker/client      read what is there
+//!   │ worker, hub/serve  read what is there
 //!   ▼
 //! worker/hub/request     cut a request off, look the command up, may it run now? → plan
 //!   │                      resp::request, command::lookup, downstream::session, route::plan
 //!   ▼
 //! worker/hub/place       open a seat, put one part on each link concerned (or hold it)
 //!   ▼
-//! worker/settle          one write for the requests of many sessions          ── node
-//! worker/node            read what is there, cut into frames                  ◀─
+//! worker, hub/serve      one write for the requests of many sessions          ── node
+//! worker, hub/serve      read what is there, cut into frames                  ◀─
 //!   ▼
 //! worker/hub/answer      take the oldest ticket of that link; a refusal? → route::verdict
 //!   │                      several parts? → reply::gather
 //!   ▼
 //! downstream::replies    fill the seat; drain from the head while seats are full
 //!   ▼
-//! worker/settle          one write for all replies that are due
+//! worker, hub/serve      one write for all replies that are due
 //! ```
 //!
 //! # Words
@@ -52,7 +52,7 @@
 //! [`resp`] ◀ [`command`] ◀ [`topology`] ◀ [`route`] ◀ { [`downstream`], [`upstream`], [`reply`] } ◀ [`worker`] ◀
 //! [`app`]: imports go one way. [`control`] stands beside; [`config`], [`clock`], [`memory`] and [`net`]
 //! are leaves. Everything but
-//! `worker`'s pumps, `control`, `net` and `app` is pure: no socket, no clock, no runtime.
+//! `worker` around its hub, `control`, `net` and `app` is pure: no socket, no clock, no runtime.
 
 pub mod app;
 pub mod clock;

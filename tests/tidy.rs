@@ -101,7 +101,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PUMPS: &[&str] = &[
     "src/worker/client.rs",
     "src/worker/node.rs",
-    "src/worker/settle.rs",
+    "src/worker/errands.rs",
     "src/worker/sockets.rs",
     "src/worker/accept.rs",
     "src/worker/mod.rs",
@@ -118,6 +118,7 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
         "uses sockets or the runtime",
         &[
             "tokio",
+            "mio",
             "socket2",
             "TcpStream",
             "TcpListener",

@@ -1,7 +1,7 @@
 //! A hub in a steady state, without sockets: the same requests of the same clients, answered by the same replies, round
 //! after round. What a round costs is what the pure path costs: cut, look up, plan, link, reply, drain.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
 use slotcar::resp::write;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::topology::Endpoint;
-use slotcar::worker::hub::Hub;
+use slotcar::worker::hub::{Hub, Served, Socket};
 
 use crate::rig::{self, ShardPlan};
 
@@ -138,16 +138,14 @@ impl Steady {
         self.ask();
         let Self { hub, replies, .. } = self;
         let mut written = std::mem::take(&mut hub.effects().links);
-        written.drain(..).for_each(|id| {
-            write_link(hub, id, |_| {});
-        });
+        for id in written.drain(..) {
+            hub.write_link(id, &mut Sink::default()).expect("a link");
+        }
         hub.effects().links = written;
         for (id, bytes) in replies {
-            hub.on_link_polled(*id, true);
             hub.on_node_bytes(NOW, *id, bytes);
-            hub.on_link_polled(*id, false);
         }
-        let got = self.write_clients();
+        let got = self.serve_clients();
         assert_eq!(got, self.out_bytes, "the same replies in each round");
         assert_eq!(self.hub.requests_in_flight(), 0);
     }
@@ -155,9 +153,7 @@ impl Steady {
     fn ask(&mut self) {
         let Self { hub, clients, .. } = self;
         for (id, bytes) in clients {
-            hub.on_client_ready(NOW, *id);
             hub.on_client_bytes(NOW, *id, bytes);
-            hub.on_client_polled(*id, true);
         }
     }
 
@@ -168,47 +164,60 @@ impl Steady {
         for (id, _) in std::mem::take(&mut hub.effects().dials) {
             hub.on_dialed(id);
             hub.on_node_bytes(NOW, id, b"+PONG\r\n+OK\r\n+OK\r\n".get(..12).expect("two"));
-            let mut asked = Vec::new();
-            write_link(hub, id, |bytes| asked.extend_from_slice(bytes));
+            let mut asked = Sink {
+                kept: Some(Vec::new()),
+                ..Sink::default()
+            };
+            hub.write_link(id, &mut asked).expect("a link");
+            let asked = asked.kept.expect("kept");
             self.replies.push((id, answers(&asked, case.value_bytes)));
         }
         hub.effects().links.clear();
         for (id, bytes) in &self.replies {
             hub.on_node_bytes(NOW, *id, bytes);
         }
-        self.out_bytes = self.write_clients();
+        self.out_bytes = self.serve_clients();
         assert_eq!(self.hub.requests_in_flight(), 0, "{}", case.name);
     }
 
-    fn write_clients(&mut self) -> usize {
-        let (hub, mut got) = (&mut self.hub, 0);
+    fn serve_clients(&mut self) -> usize {
+        let (hub, mut socket) = (&mut self.hub, Sink::default());
         let mut sessions = std::mem::take(&mut hub.effects().sessions);
         for id in sessions.drain(..) {
-            while let Some(session) = hub.session(id).filter(|session| !session.out.is_empty()) {
-                let mut slices = [IoSlice::new(&[]); 32];
-                let used = session.out.slices(&mut slices);
-                let len = slices[..used].iter().map(|slice| slice.len()).sum();
-                hub.on_client_written(NOW, id, len);
-                got += len;
-            }
-            hub.on_client_served(id);
+            let served = hub.serve_client(NOW, id, &mut socket, &mut []);
+            assert_eq!(served, Served::Waits);
         }
         hub.effects().sessions = sessions;
-        got
+        socket.bytes
     }
 }
 
-fn write_link(hub: &mut Hub, id: LinkId, mut take: impl FnMut(&[u8])) {
-    loop {
-        let mut slices = [IoSlice::new(&[]); 32];
-        let used = hub.link_output(id, &mut slices).expect("a link");
-        slices[..used].iter().for_each(|slice| take(slice));
-        match slices[..used].iter().map(|slice| slice.len()).sum() {
-            0 => break,
-            len => hub.on_link_written(id, len),
-        }
+/// A socket that has nothing to read, takes everything, and counts it.
+#[derive(Default)]
+struct Sink {
+    bytes: usize,
+    kept: Option<Vec<u8>>,
+}
+
+impl Socket for Sink {
+    fn may_read(&self) -> bool {
+        false
     }
-    hub.on_link_polled(id, false);
+
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        self.bytes += len;
+        if let Some(kept) = &mut self.kept {
+            slices
+                .iter()
+                .for_each(|slice| kept.extend_from_slice(slice));
+        }
+        Ok(len)
+    }
 }
 
 /// What a node says to these requests.

@@ -51,8 +51,6 @@ pub struct Session {
     pub cut: bool,
     /// The driver has been told that there is something to do.
     pub wake_noted: bool,
-    /// The driver waits for what the client sends next.
-    pub listens: bool,
 }
 
 /// What the next request waits for.
@@ -136,7 +134,6 @@ impl Session {
             closing: false,
             cut: false,
             wake_noted: false,
-            listens: false,
         }
     }
 
@@ -179,17 +176,9 @@ impl Session {
         mine.is_some_and(|mine| mine.is_subscribed())
     }
 
-    /// Whether writing what there is for the client is all that may have to be done.
-    pub fn only_writes(&self) -> bool {
-        self.listens
-            && !(self.stalled || self.ended || self.closing || self.cut || self.replies.closes())
-    }
-
-    /// The client sends nothing more. Returns whether the connection can end at once; as at a server, whoever hangs up
-    /// does not wait or listen any more.
-    pub fn hang_up(&mut self) -> bool {
-        self.ended = true;
-        self.is_finished() || self.blocked.is_some() || self.subscriptions.is_some()
+    /// Whether it ends as soon as its client has hung up: as at a server, nobody waits or listens then.
+    pub fn is_left(&self) -> bool {
+        self.blocked.is_some() || self.subscriptions.is_some()
     }
 
     /// Nothing is under way: what came has been answered, and the answers are written. A client that waits for something

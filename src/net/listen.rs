@@ -30,7 +30,9 @@ pub struct SocketFile(PathBuf);
 /// Binds and listens. The listener is non-blocking.
 ///
 /// `SO_REUSEADDR` is set, so that a restart need not wait for connections in `TIME_WAIT`; an IPv6
-/// listener takes IPv6 only, so that `0.0.0.0` and `[::]` can stand side by side.
+/// listener takes IPv6 only, so that `0.0.0.0` and `[::]` can stand side by side. Accepted streams have
+/// their options from the listener (tcp(7)): no Nagle delay, since we write whole batches ourselves, and keep-alive, so that a
+/// peer that vanished without a word is noticed.
 /// The file of a Unix socket nobody listens on any more is replaced.
 ///
 /// # Errors
@@ -47,6 +49,7 @@ pub fn bind(address: &ListenAddr) -> io::Result<Bound> {
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
             }
+            tune_listener(&socket)?;
             start(&socket, &SockAddr::from(*address))?;
             Ok(Bound::Tcp(socket.into()))
         }
@@ -59,13 +62,8 @@ pub fn bind(address: &ListenAddr) -> io::Result<Bound> {
     }
 }
 
-/// Sets the options of a TCP stream, accepted or dialled: no Nagle delay (we write whole batches
-/// ourselves), and keep-alive, so that a peer that vanished without a word is noticed.
-///
-/// # Errors
-/// What the system says, for instance when the peer is gone already.
-pub fn tune_stream(stream: &impl AsFd) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+/// What every accepted stream has.
+fn tune_listener(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
@@ -83,7 +81,7 @@ pub struct Patience {
     pub silent: Duration,
 }
 
-/// Sets the options of a TCP stream to a node, as [`tune_stream`] does, with less patience: `TCP_USER_TIMEOUT` bounds how
+/// Sets the options of a TCP stream to a node, as [`bind`] does for clients, with less patience: `TCP_USER_TIMEOUT` bounds how
 /// long we wait for a peer that vanished, with bytes under way and, by keep-alive, without.
 ///
 /// # Errors
@@ -168,10 +166,15 @@ mod tests {
         let ListenAddr::Tcp(tcp) = address else {
             panic!("not TCP")
         };
-        let client = TcpStream::connect(tcp).unwrap();
-        tune_stream(&client).unwrap();
-        assert!(client.nodelay().unwrap());
-        assert!(SockRef::from(&client).keepalive().unwrap());
+        let _client = TcpStream::connect(tcp).unwrap();
+        let Bound::Tcp(listener) = &bound else {
+            panic!("not TCP")
+        };
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(
             bind(&ListenAddr::Tcp(tcp)).unwrap_err().kind(),
             io::ErrorKind::AddrInUse

@@ -14,7 +14,7 @@ mod stream;
 pub use address::{BadListenAddr, ListenAddr};
 pub use descriptors::{descriptors_max, raise_descriptors_max};
 pub use dial::{DialError, GivenNames, Names, dial};
-pub use listen::{BACKLOG, Bound, Patience, SocketFile, bind, tune_link, tune_stream};
+pub use listen::{BACKLOG, Bound, Patience, SocketFile, bind, tune_link};
 pub use outbuf::{LARGE_BYTES_MIN, OutBuf};
 pub use pool::Pool;
 pub use stream::Stream;

@@ -123,6 +123,11 @@ impl Queue {
         Some((&entry.part, self.bytes_at(entry, self.log_start)))
     }
 
+    /// Whether something that was sent is unanswered.
+    pub fn has_sent(&self) -> bool {
+        self.sent > 0
+    }
+
     /// The ticket of the oldest part, if it has been sent and its next reply is for its seat, as it is.
     pub fn plain_ticket(&self) -> Option<Ticket> {
         let entry = self.entries.front().filter(|_| self.sent > 0)?;

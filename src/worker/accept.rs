@@ -1,18 +1,19 @@
 //! Accepts connections and hands each to the worker that has the fewest.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::Shared;
 use super::hub::DoorCounts;
+use super::{Bell, Shared};
 use crate::clock::{self, Now};
-use crate::downstream::local::{Address, Identity};
-use crate::net::{BACKLOG, Bound, SocketFile, Stream, descriptors_max, tune_stream};
+use crate::downstream::local::Address;
+use crate::net::{BACKLOG, Bound, SocketFile, Stream, descriptors_max};
 use crate::reply::errors;
 
 /// Pause after an accept that failed for want of something (descriptors, memory).
@@ -23,7 +24,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// A connection on its way to its worker.
 pub struct Accepted {
-    pub stream: Socket,
+    pub stream: Stream,
     /// Transactions over several slots are split on this listener.
     pub splits_transactions: bool,
     pub id: u64,
@@ -31,26 +32,11 @@ pub struct Accepted {
     pub local: Address,
 }
 
-/// A socket that belongs to no runtime yet.
-pub enum Socket {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Socket {
-    fn of(stream: Stream) -> io::Result<Self> {
-        Ok(match stream {
-            Stream::Tcp(stream) => Self::Tcp(stream.into_std()?),
-            Stream::Unix(stream) => Self::Unix(stream.into_std()?),
-        })
-    }
-}
-
 /// A socket that listens, on the acceptor's runtime.
 pub enum Listener {
-    Tcp(tokio::net::TcpListener),
+    Tcp(TcpListener, SocketAddr),
     /// The socket's file is removed with it.
-    Unix(tokio::net::UnixListener, SocketFile),
+    Unix(UnixListener, SocketFile),
 }
 
 /// Where connections go.
@@ -67,24 +53,12 @@ pub struct Doors {
     pub splits_transactions: bool,
 }
 
-/// The way to one worker.
+/// The way to one worker. When the last one is gone, the worker serves its clients out and ends.
 pub struct Door {
-    pub sender: mpsc::Sender<Accepted>,
-    pub shared: Arc<Shared>,
-}
-
-impl Accepted {
-    /// The session's identity and its stream, on the worker's runtime.
-    pub(super) fn arrive(self, now: Now) -> io::Result<(Stream, Identity)> {
-        let stream = match self.stream {
-            Socket::Tcp(socket) => Stream::Tcp(tokio::net::TcpStream::from_std(socket)?),
-            Socket::Unix(socket) => Stream::Unix(tokio::net::UnixStream::from_std(socket)?),
-        };
-        Ok((
-            stream,
-            Identity::new(self.id, self.peer, self.local, true, now),
-        ))
-    }
+    /// Closed in the end: None.
+    sender: Option<mpsc::Sender<Accepted>>,
+    bell: Bell,
+    shared: Arc<Shared>,
 }
 
 /// Accepts until `stop` has lost its sender. Whoever has connected by then is handed over before the listener closes.
@@ -177,8 +151,46 @@ impl Doors {
 }
 
 impl Door {
+    pub(super) fn new(sender: mpsc::Sender<Accepted>, bell: Bell, shared: Arc<Shared>) -> Self {
+        Self {
+            sender: Some(sender),
+            bell,
+            shared,
+        }
+    }
+
+    /// Rings at the worker whenever something has been published.
+    pub fn announce(&self, mut changes: watch::Receiver<u64>) -> impl Future<Output = ()> + use<> {
+        let bell = self.bell.clone();
+        async move {
+            while changes.changed().await.is_ok() {
+                bell.ring();
+            }
+        }
+    }
+
+    async fn hand_over(&self, accepted: Accepted) {
+        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        let sent = match &self.sender {
+            Some(sender) => sender.send(accepted).await.is_ok(),
+            None => false,
+        };
+        if sent {
+            self.bell.ring();
+        } else {
+            self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn load(&self) -> usize {
         self.shared.sessions.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.sender = None;
+        self.bell.ring();
     }
 }
 
@@ -189,27 +201,30 @@ impl Listener {
     /// What the system says.
     pub fn new(bound: Bound) -> io::Result<Self> {
         Ok(match bound {
-            Bound::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Bound::Unix(listener, file) => {
-                Self::Unix(tokio::net::UnixListener::from_std(listener)?, file)
+            Bound::Tcp(listener) => {
+                let local = listener.local_addr()?;
+                Self::Tcp(TcpListener::from_std(listener)?, local)
             }
+            Bound::Unix(listener, file) => Self::Unix(UnixListener::from_std(listener)?, file),
         })
     }
 
     async fn accept(&self) -> io::Result<(Stream, Address, Address)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, local) => {
                 let (stream, peer) = listener.accept().await?;
-                let local = stream.local_addr()?;
-                if let Err(error) = tune_stream(&stream) {
-                    tracing::debug!(client = %peer, "socket options: {error}");
-                }
-                Ok((Stream::Tcp(stream), Address::Tcp(peer), Address::Tcp(local)))
+                let local = if local.ip().is_unspecified() {
+                    stream.local_addr()?
+                } else {
+                    *local
+                };
+                let stream = Stream::Tcp(stream.into_std()?);
+                Ok((stream, Address::Tcp(peer), Address::Tcp(local)))
             }
             Self::Unix(listener, file) => {
                 let (stream, _) = listener.accept().await?;
                 let path = Address::Unix(file.path().to_string_lossy().into());
-                Ok((Stream::Unix(stream), path.clone(), path))
+                Ok((Stream::Unix(stream.into_std()?), path.clone(), path))
             }
         }
     }
@@ -224,11 +239,6 @@ async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Addre
     let Some(door) = doors.workers.iter().min_by_key(|door| door.load()) else {
         return;
     };
-    let stream = match Socket::of(stream) {
-        Ok(socket) => socket,
-        Err(error) => return tracing::debug!(client = %peer, "gone already: {error}"),
-    };
-    door.shared.sessions.fetch_add(1, Ordering::Relaxed);
     let accepted = Accepted {
         stream,
         splits_transactions: doors.splits_transactions,
@@ -236,20 +246,18 @@ async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Addre
         peer,
         local,
     };
-    if door.sender.send(accepted).await.is_err() {
-        door.shared.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
+    door.hand_over(accepted).await;
 }
 
 /// Says why and closes, so that the client can read it even if it has sent something already; if many such clients are
 /// there, at once, as a server does.
-fn turn_away(doors: &Doors, mut stream: Stream) {
+fn turn_away(doors: &Doors, stream: Stream) {
     let lingers = doors.lingering.clone().try_acquire_owned().ok();
     let limit = lingers.as_ref().map_or(Duration::ZERO, |_| doors.linger);
     tokio::task::spawn_local(async move {
         let text = format!("-{}\r\n", errors::MAX_CLIENTS);
         // A new socket takes this much at once; an error means that the client has left.
-        drop(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(text.as_bytes())])).await);
+        drop(stream.write(&[IoSlice::new(text.as_bytes())]));
         stream.end(limit).await;
         drop(lingers);
     });

@@ -1,62 +1,85 @@
-//! One worker per core: a hub, and the tasks that move its bytes. Nothing is shared between workers on the data path.
+//! One worker per core: a hub, and the loop that moves its bytes. Nothing is shared between workers on the data path.
 //!
-//! Every task runs on the worker's own thread and takes turns in the order in which it was woken: all sockets
-//! that one `epoll_wait` made readable are read before the settler writes what came of it.
+//! A turn of the loop (`Worker::turn`) reads every socket that has something, then writes: to each client all replies
+//! that are due, to each node what all clients have asked of it. It waits for nothing but its sockets and its bell.
 
 pub mod accept;
 mod client;
+pub mod errands;
 pub mod hub;
 mod node;
-mod settle;
 mod sockets;
 
-use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{Notify, mpsc};
+use mio::{Events, Poll, Token, Waker};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
 
-use self::accept::Accepted;
+use self::accept::{Accepted, Door};
+use self::errands::{Dialed, Errands};
 use self::hub::Hub;
-use self::settle::Settler;
 use self::sockets::Sockets;
 use crate::clock::{self, Now};
 use crate::control::{HintSender, NodeFacts, Published};
 use crate::downstream::local::Face;
 use crate::memory::{Gauge, Pressure};
-use crate::route::part::SessionId;
+use crate::route::part::{LinkId, SessionId};
 
-/// Bytes that one read may bring; one buffer per worker serves every socket.
+/// Bytes that one read may bring; one buffer serves every socket.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How often held parts are looked at, while there are any.
+/// What one look at the sockets may bring; the rest comes with the next one.
+const EVENTS_MAX: usize = 1024;
+
+/// How often a turn looks again for requests that can join those of a busy node.
+const LOOKS_MAX: usize = 3;
+
+/// How often held parts are looked at, while there are any, and whether all clients have left, when they should.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The timer's resolution.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
-/// A worker, as its own tasks see it.
-pub(crate) struct Worker {
-    hub: RefCell<Hub>,
-    read_buf: RefCell<Box<[u8]>>,
+/// Connections that wait for one worker to take them.
+const WAITING_MAX: usize = 128;
+
+/// A worker and everything that is its own.
+pub struct Worker {
+    hub: Hub,
+    poll: Poll,
+    /// When the sockets were looked at last.
+    now: Now,
+    read_buf: Box<[u8]>,
     clients: Sockets,
     nodes: Sockets,
-    settler: Settler,
-    /// The timer has to look again when it is to wake up.
-    timer: Notify,
-    /// It has been told to stop: sessions end when nothing of theirs is under way.
-    stops: Cell<bool>,
-    wakes: Cell<Wakes>,
+    /// Whose sockets had more than one read brings.
+    unread: Vec<Name>,
+    /// Empty between turns: kept for their memory.
+    woken_clients: Vec<SessionId>,
+    woken_links: Vec<LinkId>,
+    /// When links that are connected must have been greeted, in that order.
+    greeted_until: VecDeque<(Now, LinkId)>,
+    /// When time was last looked after.
+    ticked: Now,
+    stop: Option<Stop>,
+    pressure: Pressure,
+    gauge: Gauge,
     hints: HintSender,
     shared: Arc<Shared>,
-    gauge: Gauge,
-    pressure: Cell<Pressure>,
+    errands: Errands,
+    bell: Bell,
+    accepted: mpsc::Receiver<Accepted>,
+    dialed: UnboundedSender<Dialed>,
+    dials: UnboundedReceiver<Dialed>,
+    published: Arc<Published>,
+    changes: watch::Receiver<u64>,
     /// What the hub knows of the nodes.
-    learnt: RefCell<Option<Arc<NodeFacts>>>,
+    learnt: Option<Arc<NodeFacts>>,
 }
 
 /// What the rest of the process sees of a worker.
@@ -64,6 +87,17 @@ pub(crate) struct Worker {
 pub struct Shared {
     /// Connections that are open or on their way here.
     pub sessions: AtomicUsize,
+}
+
+/// Makes a worker look at what others have for it.
+#[derive(Clone)]
+pub struct Bell(Arc<Waker>);
+
+impl Bell {
+    fn ring(&self) {
+        // The worker has ended if it fails.
+        drop(self.0.wake());
+    }
 }
 
 /// What became of the clients that were there when a worker was told to stop.
@@ -75,26 +109,48 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// What a worker's thread is given.
+/// What a worker is given.
 pub struct Setup {
     pub hub: Hub,
     pub published: Arc<Published>,
-    pub changes: tokio::sync::watch::Receiver<u64>,
+    pub changes: watch::Receiver<u64>,
     pub hints: HintSender,
-    pub accepted: mpsc::Receiver<Accepted>,
-    pub shared: Arc<Shared>,
+    pub errands: Errands,
     pub gauge: Gauge,
 }
 
-/// The runtime of one worker.
-///
-/// # Errors
-/// When the system gives no epoll instance.
-pub fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build_local(LocalOptions::default())
+/// How far a worker has come that was told to stop.
+struct Stop {
+    clients: usize,
+    /// When nothing more is read from those who never pause.
+    reads_until: Option<Now>,
+    until: Now,
+}
+
+/// Whose event it is.
+#[derive(Clone, Copy)]
+enum Name {
+    Bell,
+    Client(u32),
+    Node(u32),
+}
+
+impl Name {
+    fn token(self) -> Token {
+        Token(match self {
+            Self::Bell => usize::MAX,
+            Self::Client(index) => (index as usize) << 1,
+            Self::Node(index) => (index as usize) << 1 | 1,
+        })
+    }
+
+    fn of(Token(token): Token) -> Self {
+        match u32::try_from(token >> 1) {
+            Err(_) => Self::Bell,
+            Ok(index) if token & 1 == 0 => Self::Client(index),
+            Ok(index) => Self::Node(index),
+        }
+    }
 }
 
 /// What slotcar appears to be, given what the nodes are.
@@ -106,187 +162,246 @@ pub fn face(facts: &NodeFacts) -> Face {
     }
 }
 
-/// Runs a worker until its acceptors are gone and its sessions have been served out, or `grace` is over.
-pub async fn run(setup: Setup, grace: Duration) -> Drained {
-    let Setup {
-        hub,
-        published,
-        changes,
-        hints,
-        mut accepted,
-        shared,
-        gauge,
-    } = setup;
-    let worker = Rc::new(Worker {
-        hub: RefCell::new(hub),
-        read_buf: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
-        clients: Sockets::default(),
-        nodes: Sockets::default(),
-        settler: Settler::default(),
-        timer: Notify::new(),
-        stops: Cell::new(false),
-        wakes: Cell::default(),
-        hints,
-        shared,
-        gauge,
-        pressure: Cell::default(),
-        learnt: RefCell::default(),
-    });
-    tokio::task::spawn_local(settle::run(worker.clone()));
-    tokio::task::spawn_local(tick(worker.clone()));
-    tokio::task::spawn_local(follow(worker.clone(), published, changes));
-    while let Some(connection) = accepted.recv().await {
-        client::start(&worker, connection);
-    }
-    worker.drain(grace).await
-}
-
-/// Takes what the control plane publishes.
-async fn follow(
-    worker: Rc<Worker>,
-    published: Arc<Published>,
-    mut changes: tokio::sync::watch::Receiver<u64>,
-) {
-    worker.take_published(&published);
-    while changes.changed().await.is_ok() {
-        worker.take_published(&published);
-    }
-}
-
 impl Worker {
-    /// Looks how much memory is used: where bytes come in.
-    fn look_at_memory(&self, hub: &mut Hub) {
-        let pressure = self.gauge.pressure();
-        if self.pressure.replace(pressure) != pressure || pressure != Pressure::None {
-            hub.on_memory(clock::now(), pressure);
+    /// A worker, to be [run](Self::run) on a thread of its own, and the way to it.
+    ///
+    /// # Errors
+    /// When the system gives no epoll instance.
+    pub fn new(setup: Setup) -> io::Result<(Self, Door)> {
+        let Setup {
+            hub,
+            published,
+            changes,
+            hints,
+            errands,
+            gauge,
+        } = setup;
+        let poll = Poll::new()?;
+        let bell = Bell(Arc::new(Waker::new(poll.registry(), Name::Bell.token())?));
+        let shared = Arc::new(Shared::default());
+        let (sender, accepted) = mpsc::channel(WAITING_MAX);
+        let (dialed, dials) = mpsc::unbounded_channel();
+        let door = Door::new(sender, bell.clone(), shared.clone());
+        let worker = Self {
+            hub,
+            poll,
+            now: clock::now(),
+            read_buf: vec![0; READ_BYTES].into_boxed_slice(),
+            clients: Sockets::default(),
+            nodes: Sockets::default(),
+            unread: Vec::new(),
+            woken_clients: Vec::new(),
+            woken_links: Vec::new(),
+            greeted_until: VecDeque::new(),
+            ticked: Now::ZERO,
+            stop: None,
+            pressure: Pressure::default(),
+            gauge,
+            hints,
+            shared,
+            errands,
+            bell,
+            accepted,
+            dialed,
+            dials,
+            published,
+            changes,
+            learnt: None,
+        };
+        Ok((worker, door))
+    }
+
+    /// Serves until the way here is closed and all sessions have been served out, or `grace` is over.
+    ///
+    /// # Errors
+    /// When the system does not tell of sockets any more.
+    pub fn run(mut self, grace: Duration) -> io::Result<Drained> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.take_published();
+        loop {
+            self.turn(&mut events)?;
+            if self.stop.is_none() && self.accepted.is_closed() && self.accepted.is_empty() {
+                self.stop(grace);
+            }
+            if let Some(drained) = self.drained() {
+                return Ok(drained);
+            }
         }
     }
 
-    fn take_published(self: &Rc<Self>, published: &Published) {
-        {
-            let mut hub = self.hub.borrow_mut();
-            self.learn(published, &mut hub);
-            hub.on_trouble(&published.trouble.load());
-            // The topology first: who was suspected and serves nothing in it is given up.
-            hub.on_topology(clock::now(), &published.topology.load());
-            hub.on_suspects(clock::now(), &published.suspects.load());
+    /// Looks at the sockets, and does what follows.
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.look(events, self.patience())?;
+        self.read_on();
+        self.serve_clients();
+        // Who has just got a reply often asks again at once. A node that is busy can wait for that; an idle one does not.
+        for _ in 0..LOOKS_MAX {
+            if !self.hub.adds_to_links() {
+                break;
+            }
+            self.look(events, Some(Duration::ZERO))?;
+            if events.is_empty() {
+                break;
+            }
+            self.serve_clients();
         }
-        self.settle();
+        self.write_links();
+        // Links that have room again let sessions go on.
+        self.serve_clients();
+        self.dial_links();
+        for hint in self.hub.effects().hints.drain(..) {
+            self.hints.send(hint);
+        }
+        self.tick();
+        Ok(())
+    }
+
+    /// Reads from every socket that the system names, within `patience`.
+    fn look(&mut self, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, patience) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            polled => polled?,
+        }
+        self.now = clock::now();
+        for event in &*events {
+            match Name::of(event.token()) {
+                Name::Client(index) => self.on_client_event(index, event),
+                Name::Node(index) => self.on_node_event(index, event),
+                Name::Bell => self.answer_bell(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with those whose turn was over before all was read.
+    fn read_on(&mut self) {
+        for name in std::mem::take(&mut self.unread) {
+            match name {
+                Name::Client(index) => {
+                    if let Some(generation) = self.clients.at(index).map(|s| s.generation()) {
+                        self.serve_client(SessionId { index, generation });
+                    }
+                }
+                Name::Node(index) => {
+                    if let Some(generation) = self.nodes.at(index).map(|s| s.generation()) {
+                        self.read_link(LinkId { index, generation });
+                    }
+                }
+                Name::Bell => {}
+            }
+        }
+    }
+
+    /// Takes what others have for this worker.
+    fn answer_bell(&mut self) {
+        while let Ok(dialed) = self.dials.try_recv() {
+            self.on_dialed(dialed);
+        }
+        while let Ok(accepted) = self.accepted.try_recv() {
+            self.on_arrival(accepted);
+        }
+        if self.changes.has_changed().unwrap_or(false) {
+            self.take_published();
+        }
+    }
+
+    /// How long nothing has to be done but what sockets and the bell say. None: for ever.
+    fn patience(&self) -> Option<Duration> {
+        if !self.unread.is_empty() || self.hub.has_effects() {
+            return Some(Duration::ZERO);
+        }
+        let at = self.next_tick()?;
+        // Rounded up, or the last millisecond would be spent asking.
+        Some(at.since(self.now).max(TIMER_MIN))
+    }
+
+    /// When time must be looked after again.
+    fn next_tick(&self) -> Option<Now> {
+        let often = self.hub.has_held() || self.stop.is_some();
+        let greeting = self.greeted_until.front().map(|(until, _)| *until);
+        let checks = [
+            self.hub.deadline(),
+            greeting,
+            often.then_some(self.ticked + TICK),
+        ];
+        checks.into_iter().flatten().min()
+    }
+
+    /// Looks after what is due.
+    fn tick(&mut self) {
+        let Some(at) = self.next_tick() else {
+            return;
+        };
+        if at.max(self.ticked + TIMER_MIN) > self.now {
+            return;
+        }
+        self.ticked = self.now;
+        self.expire_greetings();
+        self.hub.on_timer(self.now);
+        self.look_at_memory();
+        if let Some(stop) = &mut self.stop
+            && stop.reads_until.is_some_and(|until| until <= self.now)
+        {
+            stop.reads_until = None;
+            self.hub.on_stop_reading();
+        }
+    }
+
+    /// Looks how much memory is used: where bytes come in.
+    fn look_at_memory(&mut self) {
+        let pressure = self.gauge.pressure();
+        if std::mem::replace(&mut self.pressure, pressure) != pressure || pressure != Pressure::None
+        {
+            self.hub.on_memory(self.now, pressure);
+        }
+    }
+
+    /// Takes what the control plane publishes.
+    fn take_published(&mut self) {
+        self.changes.mark_unchanged();
+        let published = self.published.clone();
+        self.learn(&published);
+        self.hub.on_trouble(&published.trouble.load());
+        // The topology first: who was suspected and serves nothing in it is given up.
+        self.hub.on_topology(self.now, &published.topology.load());
+        self.hub.on_suspects(self.now, &published.suspects.load());
     }
 
     /// Takes what the nodes are and which commands they have, if that is new.
-    fn learn(&self, published: &Published, hub: &mut Hub) {
+    fn learn(&mut self, published: &Published) {
         let facts = published.facts.load_full();
-        let is_new = self
-            .learnt
-            .borrow()
-            .as_ref()
-            .is_none_or(|known| !Arc::ptr_eq(known, &facts));
-        if is_new {
+        let known = self.learnt.as_ref();
+        if known.is_none_or(|known| !Arc::ptr_eq(known, &facts)) {
             let commands = published.commands.load();
-            hub.on_node_facts(commands.as_deref().map_or(&[], |reply| reply), face(&facts));
-            *self.learnt.borrow_mut() = Some(facts);
+            let reply = commands.as_deref().map_or(&[][..], |reply| reply);
+            self.hub.on_node_facts(reply, face(&facts));
+            self.learnt = Some(facts);
         }
     }
 
-    /// Ends every session when nothing of its client's is under way; after half of the grace, nothing more is read from
-    /// those who never pause.
-    async fn drain(self: &Rc<Self>, grace: Duration) -> Drained {
-        let clients = self.shared.sessions.load(Ordering::Relaxed);
-        let start = clock::now();
-        self.stops.set(true);
-        self.hub.borrow_mut().on_stop();
-        self.settle();
-        if !self.is_left_by(start + grace / 2).await {
-            self.hub.borrow_mut().on_stop_reading();
-            self.settle();
-            self.is_left_by(start + grace).await;
+    /// Ends every session from now on when nothing of its client's is under way; after half of the grace, nothing more is
+    /// read from those who never pause.
+    fn stop(&mut self, grace: Duration) {
+        self.stop = Some(Stop {
+            clients: self.shared.sessions.load(Ordering::Relaxed),
+            reads_until: Some(self.now + grace / 2),
+            until: self.now + grace,
+        });
+        self.clients.doubt_all();
+        self.hub.on_stop();
+    }
+
+    /// What has become of the clients, once all of them have left or their time is over.
+    fn drained(&self) -> Option<Drained> {
+        let stop = self.stop.as_ref()?;
+        let is_left = self.shared.sessions.load(Ordering::Relaxed) == 0;
+        if !(is_left && self.hub.is_owed_nothing()) && self.now < stop.until {
+            return None;
         }
-        let cut = self.hub.borrow().load().sessions;
-        Drained {
-            served_out: clients.saturating_sub(cut),
+        let cut = self.hub.load().sessions;
+        Some(Drained {
+            served_out: stop.clients.saturating_sub(cut),
             cut,
-        }
-    }
-
-    /// Waits until nobody is here and nobody is owed anything; false: not before that moment.
-    async fn is_left_by(&self, deadline: Now) -> bool {
-        loop {
-            let is_empty = self.shared.sessions.load(Ordering::Relaxed) == 0;
-            if is_empty && self.hub.borrow().is_owed_nothing() {
-                return true;
-            }
-            if clock::now() >= deadline {
-                return false;
-            }
-            tokio::time::sleep(TICK).await;
-        }
-    }
-
-    /// A session ends; returns how long its socket should stay open for what its client has not read yet. What was
-    /// written long ago has been read.
-    fn leave(self: &Rc<Self>, id: SessionId) -> Duration {
-        let now = clock::now();
-        let mut hub = self.hub.borrow_mut();
-        let linger = hub.limits().linger_timeout;
-        let quiet = hub
-            .session(id)
-            .map(|session| now.since(session.identity.last_active));
-        hub.on_client_gone(now, id);
-        drop(hub);
-        self.clients.remove(id.index, id.generation);
-        self.settle();
-        linger.saturating_sub(quiet.unwrap_or_default())
-    }
-
-    fn note_session_ended(&self) {
-        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Tells the hub that time has passed: often while something is held, else when it wants to know.
-async fn tick(worker: Rc<Worker>) {
-    loop {
-        let wakes = Wakes::wanted(&worker.hub.borrow());
-        worker.wakes.set(wakes);
-        let sleep = match wakes {
-            Wakes::Never => {
-                worker.timer.notified().await;
-                continue;
-            }
-            Wakes::Often => TICK,
-            Wakes::At(at) => at.since(clock::now()).max(TIMER_MIN),
-        };
-        tokio::select! {
-            () = tokio::time::sleep(sleep) => {
-                let mut hub = worker.hub.borrow_mut();
-                hub.on_timer(clock::now());
-                worker.look_at_memory(&mut hub);
-                drop(hub);
-                worker.settle();
-            }
-            () = worker.timer.notified() => {}
-        }
-    }
-}
-
-/// When the timer wakes up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wakes {
-    /// Nothing waits for time to pass.
-    #[default]
-    Never,
-    At(Now),
-    /// Every [`TICK`]: something is held.
-    Often,
-}
-
-impl Wakes {
-    fn wanted(hub: &Hub) -> Self {
-        match hub.deadline() {
-            _ if hub.has_held() => Self::Often,
-            Some(at) => Self::At(at),
-            None => Self::Never,
-        }
+        })
     }
 }

@@ -1,135 +1,136 @@
-//! The pump of one link's socket: dials, greets, reads what is there, and writes what the settler could
-//! not.
+//! Links from their dial to their end: what their sockets say, and what is to be said to their nodes.
 
-use std::future::poll_fn;
-use std::io::IoSlice;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use mio::event::Event;
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-use super::Worker;
-use super::settle::SLICES_MAX;
-use super::sockets::Socket;
-use crate::clock;
-use crate::net::{DialError, Names, Patience, Stream, dial, tune_link};
+use super::errands::{Answer, Dialed, Errand};
+use super::hub::Socket as _;
+use super::{Name, Worker};
+use crate::net::{DialError, Patience};
 use crate::route::part::LinkId;
-use crate::topology::Endpoint;
 use crate::upstream::link::LinkDown;
 
-/// Serves a link from its dial to its end.
-pub(super) async fn run(worker: Rc<Worker>, id: LinkId, endpoint: Endpoint) {
-    let patience = worker.hub.borrow().limits().dial_timeout;
-    let address = (endpoint.host.as_ref(), endpoint.port);
-    let down = match dial(&Names::System, address, patience, 0).await {
-        Err(DialError::Local(why)) => LinkDown::Local(why),
-        Err(error @ (DialError::Resolve(_) | DialError::Connect(_) | DialError::TimedOut(_))) => {
-            LinkDown::Dial(error.to_string())
+impl Worker {
+    /// Has the links connected that are wanted.
+    pub(super) fn dial_links(&mut self) {
+        if self.hub.effects().dials.is_empty() {
+            return;
         }
-        Ok(stream) => serve(&worker, id, stream, &endpoint).await,
-    };
-    worker
-        .hub
-        .borrow_mut()
-        .on_link_down(clock::now(), id, &down);
-    worker.settle();
-}
+        let limits = self.hub.limits();
+        let (patience, tuned) = (
+            limits.dial_timeout,
+            Patience {
+                unacknowledged: limits.link_unacknowledged_timeout,
+                silent: limits.link_silent_timeout,
+            },
+        );
+        for (link, endpoint) in self.hub.effects().dials.drain(..) {
+            self.errands.send(Errand::Dial {
+                link,
+                endpoint,
+                patience,
+                tuned,
+                answer: Answer {
+                    dialed: self.dialed.clone(),
+                    bell: self.bell.clone(),
+                },
+            });
+        }
+    }
 
-/// Serves a link that is connected to its end.
-async fn serve(
-    worker: &Rc<Worker>,
-    id: LinkId,
-    stream: TcpStream,
-    endpoint: &Endpoint,
-) -> LinkDown {
-    let (patience, greeting_timeout) = {
-        let hub = worker.hub.borrow();
-        let limits = hub.limits();
-        let patience = Patience {
-            unacknowledged: limits.link_unacknowledged_timeout,
-            silent: limits.link_silent_timeout,
+    /// A node has accepted a connection, or there is none.
+    pub(super) fn on_dialed(&mut self, Dialed { link, outcome }: Dialed) {
+        let stream = match outcome {
+            Ok(stream) => stream,
+            Err(DialError::Local(why)) => return self.end_link(link, &LinkDown::Local(why)),
+            Err(
+                error @ (DialError::Resolve(_) | DialError::Connect(_) | DialError::TimedOut(_)),
+            ) => return self.end_link(link, &LinkDown::Dial(error.to_string())),
         };
-        (patience, limits.link_greeting_timeout)
-    };
-    if let Err(error) = tune_link(&stream, patience) {
-        tracing::debug!(node = %endpoint, "socket options: {error}");
+        if !self.hub.link_exists(link) {
+            return;
+        }
+        let (place, token) = (
+            (link.index, link.generation),
+            Name::Node(link.index).token(),
+        );
+        let registry = self.poll.registry();
+        if let Err(error) = self.nodes.insert(registry, token, place, stream) {
+            return self.end_link(link, &LinkDown::Local(error.to_string()));
+        }
+        self.hub.on_dialed(link);
+        let patience = self.hub.limits().link_greeting_timeout;
+        self.greeted_until.push_back((self.now + patience, link));
+        self.write_link(link);
     }
-    worker.hub.borrow_mut().on_dialed(id);
-    let socket = worker
-        .nodes
-        .insert(id.index, id.generation, Stream::Tcp(stream));
-    let greeted = poll_fn(|cx| match pump(worker, id, &socket, cx) {
-        Poll::Pending if worker.hub.borrow().is_link_open(id) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(down) => Poll::Ready(Some(down)),
-    });
-    let down = match timeout(greeting_timeout, greeted).await {
-        Ok(Some(down)) => down,
-        Ok(None) => poll_fn(|cx| pump(worker, id, &socket, cx)).await,
-        Err(_elapsed) => LinkDown::Dial(format!(
-            "it accepts connections and does not answer within {greeting_timeout:?}"
-        )),
-    };
-    worker.nodes.remove(id.index, id.generation);
-    down
-}
 
-fn pump(worker: &Rc<Worker>, id: LinkId, socket: &Socket, cx: &mut Context<'_>) -> Poll<LinkDown> {
-    worker.nodes.register(id.index, id.generation, cx.waker());
-    let stream = &mut *socket.borrow_mut();
-    worker.hub.borrow_mut().on_link_polled(id, true);
-    let down = read(worker, id, stream, cx).or_else(|| write(worker, id, stream, cx));
-    worker.hub.borrow_mut().on_link_polled(id, false);
-    worker.settle();
-    match down {
-        Some(down) => Poll::Ready(down),
-        None => Poll::Pending,
-    }
-}
-
-fn read(
-    worker: &Rc<Worker>,
-    id: LinkId,
-    stream: &mut Stream,
-    cx: &mut Context<'_>,
-) -> Option<LinkDown> {
-    let mut buf = worker.read_buf.borrow_mut();
-    loop {
-        match stream.poll_read(cx, &mut buf) {
-            Poll::Pending => return None,
-            Poll::Ready(Ok(0)) => return Some(LinkDown::Lost("closed by the node".into())),
-            Poll::Ready(Err(error)) => return Some(LinkDown::Lost(error.to_string())),
-            Poll::Ready(Ok(n)) => {
-                let bytes = buf.get(..n).unwrap_or_default();
-                let mut hub = worker.hub.borrow_mut();
-                hub.on_node_bytes(clock::now(), id, bytes);
-                worker.look_at_memory(&mut hub);
+    /// Ends the links whose nodes accept connections and then say nothing.
+    pub(super) fn expire_greetings(&mut self) {
+        while let Some(&(until, link)) = self.greeted_until.front()
+            && until <= self.now
+        {
+            self.greeted_until.pop_front();
+            if self.hub.link_exists(link) && !self.hub.is_link_open(link) {
+                let patience = self.hub.limits().link_greeting_timeout;
+                let why = format!("it accepts connections and does not answer within {patience:?}");
+                self.end_link(link, &LinkDown::Dial(why));
             }
         }
     }
-}
 
-fn write(
-    worker: &Rc<Worker>,
-    id: LinkId,
-    stream: &mut Stream,
-    cx: &mut Context<'_>,
-) -> Option<LinkDown> {
-    let mut hub = worker.hub.borrow_mut();
-    loop {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let used = match hub.link_output(id, &mut slices) {
-            // Ended by the hub, which knows why.
-            None => return Some(LinkDown::Retired),
-            Some(0) => return None,
-            Some(used) => used,
+    /// The system has said something of a link's socket.
+    pub(super) fn on_node_event(&mut self, index: u32, event: &Event) {
+        // It may have ended a moment ago.
+        let Some(socket) = self.nodes.at(index) else {
+            return;
         };
-        match stream.poll_write(cx, slices.get(..used).unwrap_or_default()) {
-            Poll::Pending => return None,
-            Poll::Ready(Ok(0)) => return Some(LinkDown::Lost("takes no bytes".into())),
-            Poll::Ready(Ok(n)) => hub.on_link_written(id, n),
-            Poll::Ready(Err(error)) => return Some(LinkDown::Lost(error.to_string())),
+        let has_room_again = socket.note(event);
+        let generation = socket.generation();
+        let id = LinkId { index, generation };
+        self.read_link(id);
+        if has_room_again {
+            self.write_link(id);
         }
+    }
+
+    pub(super) fn read_link(&mut self, id: LinkId) {
+        let Some(socket) = self.nodes.get(id.index, id.generation) else {
+            return;
+        };
+        if !socket.may_read() {
+            return;
+        }
+        match self.hub.read_link(self.now, id, socket, &mut self.read_buf) {
+            Ok(false) => {}
+            Ok(true) => self.unread.push(Name::Node(id.index)),
+            Err(down) => self.end_link(id, &down),
+        }
+        self.look_at_memory();
+    }
+
+    /// Writes for every link that has something.
+    pub(super) fn write_links(&mut self) {
+        let mut woken = std::mem::take(&mut self.woken_links);
+        std::mem::swap(&mut woken, &mut self.hub.effects().links);
+        for id in woken.drain(..) {
+            self.write_link(id);
+        }
+        self.woken_links = woken;
+    }
+
+    fn write_link(&mut self, id: LinkId) {
+        // One that is being dialled writes when it is connected.
+        if let Some(socket) = self.nodes.get(id.index, id.generation)
+            && let Err(down) = self.hub.write_link(id, socket)
+        {
+            self.end_link(id, &down);
+        }
+    }
+
+    fn end_link(&mut self, id: LinkId, down: &LinkDown) {
+        drop(
+            self.nodes
+                .remove(self.poll.registry(), id.index, id.generation),
+        );
+        self.hub.on_link_down(self.now, id, down);
     }
 }

@@ -1,9 +1,9 @@
-//! A hub without sockets: how one is made, and the pumps of `worker/{client,node}.rs` over sockets of plain memory.
+//! A hub without sockets: how one is made, and what `worker/{client,node}.rs` do, over sockets of plain memory.
 //!
 //! Everything that knows how a hub, an identity or a topology is put together stands here, once.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use slotcar::topology::{Endpoint, Member, ShardSpec, Slot, SlotRange, Topology};
 use slotcar::upstream::backoff::BackoffLimits;
 use slotcar::upstream::handshake::Greeting;
 use slotcar::upstream::link::LinkDown;
-use slotcar::worker::hub::{Hub, Settings};
+use slotcar::worker::hub::{self, Hub, Served, Settings, Socket as _};
 
-/// As in `worker/{client,node}.rs`.
-const SLICES_MAX: usize = 32;
+/// What one read may bring.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A hub with everything at its default but these.
 #[expect(
@@ -125,16 +125,8 @@ pub(crate) struct Socket {
     pub(crate) room: usize,
     /// What slotcar has written and nobody has looked at.
     pub(crate) taken: Vec<u8>,
-    /// slotcar has been told that nothing was there to read: it is to be woken when there is.
-    wants_reading: bool,
     /// slotcar has been told that there was no room: it is to be woken when there is.
     wants_writing: bool,
-}
-
-enum Read {
-    Bytes(Vec<u8>),
-    Eof,
-    Pending,
 }
 
 impl Default for Socket {
@@ -144,29 +136,26 @@ impl Default for Socket {
             eof: false,
             room: usize::MAX,
             taken: Vec::new(),
-            wants_reading: false,
             wants_writing: false,
         }
     }
 }
 
 impl Socket {
-    /// Bytes arrive. True: whoever serves the socket is woken.
+    /// Bytes arrive. True: there are some, which is an event.
     pub(crate) fn arrive(&mut self, bytes: &[u8]) -> bool {
-        if bytes.is_empty() {
-            return false;
+        if !bytes.is_empty() {
+            self.arrived.push_back(bytes.to_vec());
         }
-        self.arrived.push_back(bytes.to_vec());
-        std::mem::take(&mut self.wants_reading)
+        !bytes.is_empty()
     }
 
-    /// The peer sends nothing more. True: whoever serves the socket is woken.
-    pub(crate) fn end(&mut self) -> bool {
+    /// The peer sends nothing more: an event.
+    pub(crate) fn end(&mut self) {
         self.eof = true;
-        std::mem::take(&mut self.wants_reading)
     }
 
-    /// The peer takes this many bytes more. True: whoever serves the socket is woken.
+    /// The peer takes this many bytes more. True: slotcar has waited for that, so it is an event.
     pub(crate) fn make_room(&mut self, room: usize) -> bool {
         self.room = room;
         room > 0 && std::mem::take(&mut self.wants_writing)
@@ -176,20 +165,29 @@ impl Socket {
     pub(crate) fn has_unread(&self) -> bool {
         !self.arrived.is_empty()
     }
+}
 
-    fn read(&mut self) -> Read {
-        match self.arrived.pop_front() {
-            Some(bytes) => Read::Bytes(bytes),
-            None if self.eof => Read::Eof,
-            None => {
-                self.wants_reading = true;
-                Read::Pending
-            }
-        }
+impl hub::Socket for Socket {
+    fn may_read(&self) -> bool {
+        self.eof || !self.arrived.is_empty()
     }
 
-    /// None: it would block.
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(mut bytes) = self.arrived.pop_front() else {
+            return match self.eof {
+                true => Ok(0),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        };
+        let n = bytes.len().min(buf.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        if n < bytes.len() {
+            self.arrived.push_front(bytes.split_off(n));
+        }
+        Ok(n)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut written = 0;
         for slice in slices {
             let step = slice.len().min(self.room);
@@ -199,91 +197,54 @@ impl Socket {
                 self.room -= step;
             }
         }
-        self.wants_writing |= written == 0;
-        (written > 0).then_some(written)
+        if written == 0 {
+            self.wants_writing = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(written)
     }
 }
 
-/// What `worker/client.rs` does when a session's task runs. True: the connection is to be closed.
-pub(crate) fn pump_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) -> bool {
-    let may_run = |hub: &Hub| hub.session(id).is_some_and(|s| s.may_run(hub.limits()));
-    let ended = loop {
-        hub.on_client_ready(now, id);
-        let closed = read_client(hub, now, id, socket);
-        let could_run = may_run(hub);
-        write_client(hub, now, id, socket);
-        let Some(session) = hub.session(id) else {
-            break true;
-        };
-        if session.cut || closed || session.is_finished() {
-            break true;
-        }
-        if could_run || !may_run(hub) {
-            break false;
-        }
-    };
-    hub.on_client_polled(id, true);
-    ended
-}
-
-fn read_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) -> bool {
-    while hub.session(id).is_some_and(|s| s.wants_input(hub.limits())) {
-        match socket.read() {
-            Read::Pending => return false,
-            Read::Bytes(bytes) => hub.on_client_bytes(now, id, &bytes),
-            Read::Eof => {
-                let Some(session) = hub.session_mut(id) else {
-                    return true;
-                };
-                return session.hang_up();
-            }
-        }
+/// What a worker does when a client's socket has something to read. True: the connection is to be closed.
+pub(crate) fn read_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) -> bool {
+    let mut buf = vec![0; READ_BYTES];
+    match hub.read_client(now, id, socket, &mut buf) {
+        Served::Waits => false,
+        Served::HasMore => serve_client(hub, now, id, socket),
+        Served::Over | Served::Told => true,
     }
-    false
 }
 
-fn write_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) {
-    while let Some(session) = hub.session(id).filter(|session| !session.out.is_empty()) {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let used = session.out.slices(&mut slices);
-        match socket.write(&slices[..used]) {
-            Some(n) => hub.on_client_written(now, id, n),
-            None => return,
+/// What a worker does when it is told that a client is to be served, or when its socket has room again. True: the connection
+/// is to be closed.
+pub(crate) fn serve_client(hub: &mut Hub, now: Now, id: SessionId, socket: &mut Socket) -> bool {
+    let mut buf = vec![0; READ_BYTES];
+    loop {
+        match hub.serve_client(now, id, socket, &mut buf) {
+            Served::Waits => return false,
+            Served::HasMore => {}
+            Served::Over | Served::Told => return true,
         }
     }
 }
 
-/// The first half of what `worker/node.rs` does when a link's task runs.
+/// What a worker does when a link's socket has something to read.
 pub(crate) fn read_link(
     hub: &mut Hub,
     now: Now,
     id: LinkId,
     socket: &mut Socket,
 ) -> Option<LinkDown> {
-    hub.on_link_polled(id, true);
-    loop {
-        match socket.read() {
-            Read::Pending => return None,
-            Read::Eof => return Some(LinkDown::Lost("closed by the node".into())),
-            Read::Bytes(bytes) => hub.on_node_bytes(now, id, &bytes),
+    let mut buf = vec![0; READ_BYTES];
+    while socket.may_read() {
+        if let Err(down) = hub.read_link(now, id, socket, &mut buf) {
+            return Some(down);
         }
     }
+    None
 }
 
-/// The second half: nothing more is to be done for this link until something is told.
+/// What a worker does when it is told that a link has something to write, or when its socket has room again.
 pub(crate) fn write_link(hub: &mut Hub, id: LinkId, socket: &mut Socket) -> Option<LinkDown> {
-    let down = loop {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let written = match hub.link_output(id, &mut slices) {
-            None => break Some(LinkDown::Retired),
-            Some(0) => break None,
-            Some(used) => socket.write(&slices[..used]),
-        };
-        match written {
-            Some(n) => hub.on_link_written(id, n),
-            None => break None,
-        }
-    };
-    hub.on_link_polled(id, false);
-    down
+    hub.write_link(id, socket).err()
 }

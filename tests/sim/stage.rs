@@ -174,7 +174,6 @@ impl Stage {
         let Some(client) = self.clients.get_mut(name) else {
             return Err("no such client".into());
         };
-        let mut wakes = false;
         match (verb, object) {
             ("connects", _) => {}
             ("splits", "transactions") => {
@@ -187,14 +186,21 @@ impl Stage {
                 let bytes = notation::requests(raw)?.concat().concat();
                 return self.deliver(name, &bytes);
             }
-            ("half-closes", _) => wakes = client.socket.end(),
+            ("half-closes", _) => {
+                client.socket.end();
+                self.pump_client(name, rig::read_client);
+            }
             ("closes", _) => {
                 let id = client.id;
                 client.closed = true;
                 let now = self.now;
                 self.hub().on_client_gone(now, id);
             }
-            ("takes", room) => wakes = client.socket.make_room(room.parse().unwrap_or(usize::MAX)),
+            ("takes", room) => {
+                if client.socket.make_room(room.parse().unwrap_or(usize::MAX)) {
+                    self.pump_client(name, rig::serve_client);
+                }
+            }
             ("is", "closed") if client.closed => {}
             ("is", "closed") => return Err("it is open".into()),
             ("is", "open") if !client.closed => {}
@@ -202,9 +208,6 @@ impl Stage {
             ("is", "unread") if client.socket.has_unread() => {}
             ("is", "unread") => return Err("all has been read".into()),
             _ => return Err("what does the client do?".into()),
-        }
-        if wakes {
-            self.pump_client(name);
         }
         Ok(())
     }
@@ -218,9 +221,8 @@ impl Stage {
             }
             ("closes", _) => {
                 let index = self.live(name)?;
-                if self.links[index].socket.end() {
-                    self.pump_link(index);
-                }
+                self.links[index].socket.end();
+                self.pump_link(index);
             }
             ("takes", room) => {
                 let index = self.live(name)?;
@@ -342,21 +344,18 @@ impl Stage {
                 closed: false,
             },
         );
-        self.pump_client(name);
     }
 
     /// Bytes arrive from a client or a node, whole or in pieces.
     fn deliver(&mut self, name: &str, bytes: &[u8]) -> Outcome {
         for piece in bytes.chunks(self.torn.unwrap_or(usize::MAX)) {
             if let Some(client) = self.clients.get_mut(name) {
-                if client.socket.arrive(piece) {
-                    self.pump_client(name);
-                }
+                client.socket.arrive(piece);
+                self.pump_client(name, rig::read_client);
             } else {
                 let index = self.live(name)?;
-                if self.links[index].socket.arrive(piece) {
-                    self.pump_link(index);
-                }
+                self.links[index].socket.arrive(piece);
+                self.pump_link(index);
             }
             if self.torn.is_some() {
                 self.settle();
@@ -387,7 +386,8 @@ impl Stage {
                     .iter()
                     .find(|(_, c)| c.id == id && !c.closed)
                     .map(|(name, _)| name.clone());
-                name.into_iter().for_each(|name| self.pump_client(&name));
+                name.into_iter()
+                    .for_each(|name| self.pump_client(&name, rig::serve_client));
             }
             for id in effects.links {
                 let index = self
@@ -523,13 +523,14 @@ impl Stage {
         }
     }
 
-    fn pump_client(&mut self, name: &str) {
+    /// `pump`: reads from it, or serves it.
+    fn pump_client(&mut self, name: &str, pump: fn(&mut Hub, Now, SessionId, &mut Socket) -> bool) {
         let now = self.now;
         let hub = self.hub.as_mut().expect("a hub");
         let Some(client) = self.clients.get_mut(name).filter(|client| !client.closed) else {
             return;
         };
-        if rig::pump_client(hub, now, client.id, &mut client.socket) {
+        if pump(hub, now, client.id, &mut client.socket) {
             hub.on_client_gone(now, client.id);
             client.closed = true;
         }

@@ -241,7 +241,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Session(id) => self.run_session(id),
+            Event::Session(id) => self.run_session(id, rig::serve_client),
             Event::Link(id) => {
                 let wire = self
                     .wires
@@ -262,7 +262,8 @@ impl World {
                 }
             }
             Event::Broken(wire) => {
-                if self.wires[wire].state == WireState::Broken && self.wires[wire].socket.end() {
+                if self.wires[wire].state == WireState::Broken {
+                    self.wires[wire].socket.end();
                     self.run_link(wire);
                 }
             }
@@ -284,7 +285,7 @@ impl World {
     /// Does what the hub wants done, as `worker/mod.rs` does.
     fn settle(&mut self) {
         let effects = std::mem::take(self.hub.effects());
-        // Now and then something else is quicker than a task that was woken.
+        // Now and then something else happens first.
         let late = if self.random.chance(10) {
             self.random.between(0, 500) * MICRO
         } else {
@@ -396,7 +397,6 @@ impl World {
         let window = self.random.pick(&[usize::MAX, usize::MAX, 4096, 64]);
         self.clients
             .push(Client::new(index, session, window, &mut self.random));
-        self.run_session(session);
         self.soon(Event::ClientAsks(index));
     }
 
@@ -448,9 +448,8 @@ impl World {
         let n = some_of(client.outbox.len(), &mut self.random);
         let bytes: Vec<u8> = client.outbox.drain(..n).collect();
         let rest = !client.outbox.is_empty();
-        if client.socket.arrive(&bytes) {
-            self.run_session(self.clients[index].session);
-        }
+        client.socket.arrive(&bytes);
+        self.run_session(self.clients[index].session, rig::read_client);
         if rest {
             self.soon(Event::ClientBytes(index));
         }
@@ -469,7 +468,7 @@ impl World {
         let rest = !client.socket.taken.is_empty();
         let scans = client.receive(now, &bytes, &mut self.ledger, HOLD_MAX);
         if woken {
-            self.run_session(self.clients[index].session);
+            self.run_session(self.clients[index].session, rig::serve_client);
         }
         if rest {
             self.soon(Event::ClientReads(index));
@@ -477,7 +476,12 @@ impl World {
         scans.iter().for_each(|scan| self.check_scan(scan));
     }
 
-    fn run_session(&mut self, id: SessionId) {
+    /// `run`: reads from it, or serves it.
+    fn run_session(
+        &mut self,
+        id: SessionId,
+        run: fn(&mut Hub, Now, SessionId, &mut rig::Socket) -> bool,
+    ) {
         let now = self.clock();
         let Some(client) = self
             .clients
@@ -487,7 +491,7 @@ impl World {
             return;
         };
         let had = client.socket.taken.len();
-        let ended = rig::pump_client(&mut self.hub, now, id, &mut client.socket);
+        let ended = run(&mut self.hub, now, id, &mut client.socket);
         assert!(
             !ended || self.leaving,
             "client {}: slotcar has closed its connection",

@@ -46,8 +46,10 @@ impl Hub {
         self.idle_clients_check = (!self.sessions.is_empty()).then_some(next.max(soonest));
     }
 
-    /// The driver looks after every session once more: it is going to end those that are quiet.
+    /// Sessions end from now on when nothing of theirs is under way. Every one of them is to be served once more, and its
+    /// socket to be read until it is empty.
     pub fn on_stop(&mut self) {
+        self.stops = true;
         for id in self.all_sessions() {
             self.note_session_woken(id);
         }

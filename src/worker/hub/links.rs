@@ -1,7 +1,5 @@
 //! Links from their dial to their end, and the bytes that come in on them.
 
-use std::io::IoSlice;
-
 use super::{Hub, LinkPlace};
 use crate::clock::Now;
 use crate::control::Hint;
@@ -132,34 +130,6 @@ impl Hub {
                 self.on_link_down(now, id, &down);
             }
             (Ok(_) | Err(_), None) => {}
-        }
-    }
-
-    /// Fills `slices` with what the link's socket should take; None: the link has ended, close the socket.
-    pub fn link_output<'a>(&'a self, id: LinkId, slices: &mut [IoSlice<'a>]) -> Option<usize> {
-        let place = self
-            .links
-            .get(id.index as usize)
-            .filter(|p| p.generation == id.generation)?;
-        Some(place.link.output(slices))
-    }
-
-    /// The link's socket has taken `n` bytes.
-    pub fn on_link_written(&mut self, id: LinkId, n: usize) {
-        if let Some(link) = self.link_mut(id) {
-            link.on_written(n);
-            self.end_waits_if_room(id);
-        }
-    }
-
-    /// The driver looks after this link now (`busy`), or has done all that there was to do: later changes must be told.
-    pub fn on_link_polled(&mut self, id: LinkId, busy: bool) {
-        if let Some(place) = self
-            .links
-            .get_mut(id.index as usize)
-            .filter(|p| p.generation == id.generation)
-        {
-            place.wake_noted = busy;
         }
     }
 
@@ -335,7 +305,7 @@ impl Hub {
     }
 
     /// Lets the sessions go on that filled a link, once it has half as much to do as stopped them, in bytes and in parts.
-    fn end_waits_if_room(&mut self, id: LinkId) {
+    pub(super) fn end_waits_if_room(&mut self, id: LinkId) {
         let (bytes, parts) = (
             self.settings.limits.link_queue_bytes_soft.div_ceil(2),
             self.settings.limits.link_queue_requests_max.div_ceil(2),

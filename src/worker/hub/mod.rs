@@ -1,7 +1,7 @@
 //! Where sessions and links meet: one hub per worker, and all of a worker's state. Pure.
 //!
-//! The two socket pumps put bytes in (`on_*`) and take bytes out; the hub says whom to wake, whom to dial and
-//! what the control plane should know ([`Effects`]). It opens a seat for every request, queues one part on each link
+//! The driver puts bytes in (`on_*`) and takes bytes out ([`Hub::serve_client`], [`Hub::write_link`]); the hub says whom to serve, whom to
+//! dial and what the control plane should know ([`Effects`]). It opens a seat for every request, queues one part on each link
 //! concerned, and gives every answer to the ticket that is the oldest of its link.
 //!
 //! Invariants: a part is in exactly one place (a link's queue, a lane, or answered); a session's parts for one
@@ -23,6 +23,7 @@ mod pubsub;
 mod request;
 mod scan;
 mod scripts;
+mod serve;
 mod shed;
 mod spread;
 mod spread_read;
@@ -40,6 +41,7 @@ use slab::Slab;
 
 pub use self::facts::{Counters, DoorCounts, Load};
 use self::owners::Owners;
+pub use self::serve::{Served, Socket};
 use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::lookup::CommandTable;
@@ -137,6 +139,8 @@ pub struct Hub {
     /// Why there is no topology yet.
     trouble: String,
     pause: Option<local::Pause>,
+    /// Told to stop: sessions end when nothing of theirs is under way.
+    stops: bool,
     /// How many parts have been placed: the newest one's `seq`.
     placed: u64,
     pool: Pool,
@@ -170,9 +174,9 @@ pub(super) fn leaves_room(len: usize, capacity: usize) -> bool {
 /// What the driver should do after it has put something in.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// Sessions with something to write, to read on, or to close.
+    /// Sessions with something to write, to read on, or to close: for [`Hub::serve_client`].
     pub sessions: Vec<SessionId>,
-    /// Links with something to write, or that have ended.
+    /// Links with something to write, or that have ended: for [`Hub::write_link`].
     pub links: Vec<LinkId>,
     pub dials: Vec<(LinkId, Endpoint)>,
     pub hints: Vec<Hint>,
@@ -229,6 +233,7 @@ impl Hub {
             scan: RequestScan::new(),
             trouble: String::new(),
             pause: None,
+            stops: false,
             placed: 0,
             pool: Pool::new(SPARE_BYTES_MAX, SPARE_BUFFER_BYTES_MAX),
             effects: Effects::default(),
@@ -338,6 +343,11 @@ impl Hub {
         wait.into_iter().chain(checks.into_iter().flatten()).min()
     }
 
+    /// Whether the driver has something to do.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
     /// What the driver should do now.
     pub fn effects(&mut self) -> &mut Effects {
         &mut self.effects
@@ -353,20 +363,6 @@ impl Hub {
         self.sessions
             .get_mut(id.index as usize)
             .filter(|s| s.generation == id.generation)
-    }
-
-    /// The driver has written this much of a session's output.
-    pub fn on_client_written(&mut self, now: Now, id: SessionId, n: usize) {
-        let index = id.index as usize;
-        if let Some(session) = self
-            .sessions
-            .get_mut(index)
-            .filter(|s| s.generation == id.generation)
-        {
-            session.identity.last_active = now;
-            session.out.advance(n);
-            session.out.release(&mut self.pool);
-        }
     }
 
     pub fn limits(&self) -> &Limits {

@@ -54,38 +54,17 @@ impl Hub {
         self.check_share(id);
     }
 
-    /// The driver looks after this session now; goes on with requests that had to wait, if they may run.
-    pub fn on_client_ready(&mut self, now: Now, id: SessionId) {
+    /// Goes on with requests that had to wait, if they may run.
+    pub(super) fn run_stalled(&mut self, now: Now, id: SessionId) {
         let limits = &self.settings.limits;
-        let index = id.index as usize;
-        let Some(session) = self
-            .sessions
-            .get_mut(index)
-            .filter(|s| s.generation == id.generation)
-        else {
-            return;
-        };
-        session.wake_noted = true;
-        if session.stalled && session.may_run(limits) {
+        let session = self.sessions.get_mut(id.index as usize);
+        if let Some(session) = session.filter(|s| s.generation == id.generation)
+            && session.stalled
+            && session.may_run(limits)
+        {
             session.stalled = false;
             session.wait = Wait::Nothing;
             self.run_held(now, id);
-        }
-    }
-
-    /// The driver has done all that there was to do: later changes must be told. `listens`: it will notice when the client
-    /// sends more.
-    pub fn on_client_polled(&mut self, id: SessionId, listens: bool) {
-        if let Some(session) = self.session_mut(id) {
-            session.wake_noted = false;
-            session.listens = listens;
-        }
-    }
-
-    /// The driver has written what there was for a session, and nothing else had to be done: later changes must be told.
-    pub fn on_client_served(&mut self, id: SessionId) {
-        if let Some(session) = self.session_mut(id) {
-            session.wake_noted = false;
         }
     }
 

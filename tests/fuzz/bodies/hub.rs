@@ -123,7 +123,6 @@ impl Stage {
             scan: ReplyScan::new(),
             said: Vec::new(),
         });
-        self.run_client(self.clients.len() - 1);
     }
 
     fn client_sends(
@@ -138,7 +137,7 @@ impl Stage {
         let mut bytes = Vec::new();
         write(&mut bytes, script);
         if self.clients[index].socket.arrive(&bytes) {
-            self.run_client(index);
+            self.run_client(index, rig::read_client);
         }
     }
 
@@ -150,8 +149,9 @@ impl Stage {
         let index = script.below(self.clients.len());
         if script.below(2) == 0 {
             self.client_ends(index);
-        } else if self.clients[index].socket.end() {
-            self.run_client(index);
+        } else {
+            self.clients[index].socket.end();
+            self.run_client(index, rig::read_client);
         }
     }
 
@@ -168,13 +168,18 @@ impl Stage {
         let index = script.below(self.clients.len());
         let room = script.pick(&[usize::MAX, 0, 1, 100]);
         if self.clients[index].socket.make_room(room) {
-            self.run_client(index);
+            self.run_client(index, rig::serve_client);
         }
     }
 
-    fn run_client(&mut self, index: usize) {
+    /// `run`: reads from it, or serves it.
+    fn run_client(
+        &mut self,
+        index: usize,
+        run: fn(&mut Hub, Now, SessionId, &mut rig::Socket) -> bool,
+    ) {
         let client = &mut self.clients[index];
-        let ended = rig::pump_client(&mut self.hub, self.now, client.id, &mut client.socket);
+        let ended = run(&mut self.hub, self.now, client.id, &mut client.socket);
         client.said.append(&mut client.socket.taken);
         client.check();
         if ended {
@@ -307,7 +312,7 @@ impl Stage {
             }
             for id in effects.sessions {
                 if let Some(index) = self.clients.iter().position(|client| client.id == id) {
-                    self.run_client(index);
+                    self.run_client(index, rig::serve_client);
                 }
             }
             for id in effects.links {
@@ -339,7 +344,7 @@ impl Stage {
     fn end(&mut self) {
         for index in (0..self.clients.len()).rev() {
             self.clients[index].socket.make_room(usize::MAX);
-            self.run_client(index);
+            self.run_client(index, rig::serve_client);
         }
         self.settle();
         let (mut waited, mut before) = (Duration::ZERO, (0, 0));

@@ -1,0 +1,116 @@
+//! What takes its time and must not take a worker's: connecting to nodes, and ending connections politely. Runs on the
+//! runtime of the acceptors; workers send errands and are told what has come of them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Bell, Shared};
+use crate::net::{DialError, Names, Patience, Stream, dial, tune_link};
+use crate::route::part::LinkId;
+use crate::topology::Endpoint;
+
+/// Something to be done for a worker. As many are under way as it has links and clients at most.
+pub(super) enum Errand {
+    Dial {
+        link: LinkId,
+        endpoint: Endpoint,
+        patience: Duration,
+        /// Of the connection that comes of it.
+        tuned: Patience,
+        answer: Answer,
+    },
+    /// Sees a client off: what was written last should reach it.
+    SeeOff {
+        stream: Stream,
+        limit: Duration,
+        shared: Arc<Shared>,
+        bell: Bell,
+    },
+}
+
+/// What has come of a dial.
+pub(super) struct Dialed {
+    pub(super) link: LinkId,
+    pub(super) outcome: Result<Stream, DialError>,
+}
+
+/// The way back to a worker.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub(super) dialed: UnboundedSender<Dialed>,
+    pub(super) bell: Bell,
+}
+
+/// Takes errands from workers.
+#[derive(Clone)]
+pub struct Errands(UnboundedSender<Errand>);
+
+/// Errands on their way to [`run`].
+pub struct Orders(UnboundedReceiver<Errand>);
+
+/// A sender, and what [`run`] needs.
+pub fn channel() -> (Errands, Orders) {
+    let (sender, receiver) = unbounded_channel();
+    (Errands(sender), Orders(receiver))
+}
+
+impl Errands {
+    pub(super) fn send(&self, errand: Errand) {
+        // Nobody is there any more only when the process ends.
+        drop(self.0.send(errand));
+    }
+}
+
+/// Does errands, all at the same time, until no worker is left. On a `LocalRuntime`.
+pub async fn run(mut orders: Orders) {
+    while let Some(errand) = orders.0.recv().await {
+        tokio::task::spawn_local(go(errand));
+    }
+}
+
+async fn go(errand: Errand) {
+    match errand {
+        Errand::Dial {
+            link,
+            endpoint,
+            patience,
+            tuned,
+            answer,
+        } => {
+            let outcome = connect(&endpoint, patience, tuned).await;
+            // The worker may have ended.
+            drop(answer.dialed.send(Dialed { link, outcome }));
+            answer.bell.ring();
+        }
+        Errand::SeeOff {
+            stream,
+            limit,
+            shared,
+            bell,
+        } => {
+            stream.end(limit).await;
+            shared.sessions.fetch_sub(1, Ordering::Relaxed);
+            bell.ring();
+        }
+    }
+}
+
+async fn connect(
+    endpoint: &Endpoint,
+    patience: Duration,
+    tuned: Patience,
+) -> Result<Stream, DialError> {
+    let address = (endpoint.host.as_ref(), endpoint.port);
+    let stream = dial(&Names::System, address, patience, 0).await?;
+    if let Err(error) = tune_link(&stream, tuned) {
+        tracing::debug!(node = %endpoint, "socket options: {error}");
+    }
+    let off_runtime = |stream: tokio::net::TcpStream| -> io::Result<Stream> {
+        Ok(Stream::Tcp(stream.into_std()?))
+    };
+    off_runtime(stream).map_err(|error| DialError::Local(error.to_string()))
+}

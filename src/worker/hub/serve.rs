@@ -1,0 +1,224 @@
+//! What is to be done when a socket has something to say or to take, whatever the socket is: a worker does it with
+//! real ones, a simulation with memory.
+
+use std::io::{self, IoSlice};
+
+use super::Hub;
+use crate::clock::Now;
+use crate::downstream::session::Session;
+use crate::route::part::{LinkId, SessionId};
+use crate::upstream::link::LinkDown;
+
+/// Pieces of one vectored write.
+const SLICES_MAX: usize = 32;
+
+/// How often one client is read from, or goes on, before others have their turn.
+const ROUNDS_MAX: usize = 4;
+
+/// A socket, as far as bytes go.
+pub trait Socket {
+    /// Whether a read may bring something.
+    fn may_read(&self) -> bool;
+
+    /// Reads what is there. 0: the peer sends nothing more.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there now; else the connection has failed.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes as much as the socket takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes nothing now; else the connection has failed.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// How a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Nothing is to be done until something happens.
+    Waits,
+    /// More is to be read; others first.
+    HasMore,
+    /// The client has left, or nothing more is said to it.
+    Over,
+    /// It has been told all that there is; it may not have read that yet.
+    Told,
+}
+
+impl Hub {
+    /// Reads once from a client, if what it sends is wanted now. What is to be said to it waits for [`Hub::serve_client`].
+    pub fn read_client(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        socket: &mut impl Socket,
+        buf: &mut [u8],
+    ) -> Served {
+        let limits = &self.settings.limits;
+        let session = self.sessions.get_mut(id.index as usize);
+        let Some(session) = session.filter(|s| s.generation == id.generation) else {
+            return Served::Over;
+        };
+        if !session.wants_input(limits) {
+            return Served::Waits;
+        }
+        match socket.read(buf) {
+            Ok(0) => {
+                // What it has asked for is still answered.
+                session.ended = true;
+                self.note_session_woken(id);
+                Served::Waits
+            }
+            Ok(n) => {
+                self.on_client_bytes(now, id, buf.get(..n).unwrap_or_default());
+                if socket.may_read() {
+                    Served::HasMore
+                } else {
+                    Served::Waits
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Served::Waits,
+            Err(_) => Served::Over,
+        }
+    }
+
+    /// Does what is to be done for a client that [`Effects::sessions`](super::Effects::sessions) names, or whose socket has
+    /// room again, or of which more is to be read.
+    pub fn serve_client(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        socket: &mut impl Socket,
+        buf: &mut [u8],
+    ) -> Served {
+        for _ in 0..ROUNDS_MAX {
+            self.run_stalled(now, id);
+            if self.write_client(now, id, socket).is_err() {
+                return Served::Over;
+            }
+            let (limits, stops) = (&self.settings.limits, self.stops);
+            let session = self.sessions.get_mut(id.index as usize);
+            let Some(session) = session.filter(|s| s.generation == id.generation) else {
+                return Served::Over;
+            };
+            if let Some(end) = session.end() {
+                return end;
+            }
+            if stops && session.is_quiet(!socket.may_read()) {
+                return Served::Told;
+            }
+            // What has been written is what a stalled request, or reading on, may have waited for.
+            let runs_on = session.stalled && session.may_run(limits);
+            let reads_on = socket.may_read() && session.wants_input(limits);
+            if !(runs_on || reads_on) {
+                session.wake_noted = false;
+                return Served::Waits;
+            }
+            if !runs_on && self.read_client(now, id, socket, buf) == Served::Over {
+                return Served::Over;
+            }
+        }
+        if let Some(session) = self.session_mut(id) {
+            session.wake_noted = false;
+        }
+        Served::HasMore
+    }
+
+    /// Writes what there is for a client, as much as its socket takes.
+    fn write_client(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        socket: &mut impl Socket,
+    ) -> io::Result<()> {
+        let session = self.sessions.get_mut(id.index as usize);
+        let Some(session) = session.filter(|s| s.generation == id.generation) else {
+            return Ok(());
+        };
+        while !session.out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let used = session.out.slices(&mut slices);
+            match socket.write(slices.get(..used).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    session.identity.last_active = now;
+                    session.out.advance(n);
+                    session.out.release(&mut self.pool);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once from a link's socket; true: there may be more.
+    ///
+    /// # Errors
+    /// The link has ended; the hub has yet to be told.
+    pub fn read_link(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        socket: &mut impl Socket,
+        buf: &mut [u8],
+    ) -> Result<bool, LinkDown> {
+        match socket.read(buf) {
+            Ok(0) => Err(LinkDown::Lost("closed by the node".into())),
+            Ok(n) => {
+                self.on_node_bytes(now, id, buf.get(..n).unwrap_or_default());
+                Ok(socket.may_read())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(LinkDown::Lost(error.to_string())),
+        }
+    }
+
+    /// Writes what a link has, as much as its socket takes: for one that [`Effects::links`](super::Effects::links) names, or
+    /// whose socket has room again.
+    ///
+    /// # Errors
+    /// The link has ended. The hub has yet to be told, unless it is [`LinkDown::Retired`].
+    pub fn write_link(&mut self, id: LinkId, socket: &mut impl Socket) -> Result<(), LinkDown> {
+        let place = self.links.get_mut(id.index as usize);
+        let Some(place) = place.filter(|place| place.generation == id.generation) else {
+            return Err(LinkDown::Retired);
+        };
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let used = place.link.output(&mut slices);
+            if used == 0 {
+                break;
+            }
+            match socket.write(slices.get(..used).unwrap_or_default()) {
+                Ok(0) => return Err(LinkDown::Lost("takes no bytes".into())),
+                Ok(n) => place.link.on_written(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(LinkDown::Lost(error.to_string())),
+            }
+        }
+        place.wake_noted = false;
+        self.end_waits_if_room(id);
+        Ok(())
+    }
+
+    /// Whether one of the links with something to write has requests under way already.
+    pub fn adds_to_links(&self) -> bool {
+        let links = self.effects.links.iter();
+        links
+            .filter_map(|id| self.link(*id))
+            .any(|link| link.queue().has_sent())
+    }
+}
+
+impl Session {
+    /// Whether the connection is to end now, and how.
+    fn end(&self) -> Option<Served> {
+        if self.cut || (self.ended && (self.is_left() || self.is_finished())) {
+            Some(Served::Over)
+        } else {
+            self.is_finished().then_some(Served::Told)
+        }
+    }
+}
