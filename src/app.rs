@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::command::lookup::CommandTable;
 use crate::config::{Config, CrossSlot, ListenAddr, Upstream};
 use crate::control::{self, Control, Credentials, NodeFacts, Source};
 use crate::memory::{self, Gauge};
@@ -202,7 +201,7 @@ fn start_workers(
             ..settings(config, port, &random, index)
         });
         let face = worker::face(&NodeFacts::default());
-        let commands = Arc::new(CommandTable::new());
+        let commands = control.published.commands.load_full();
         let (worker, door) = Worker::new(Setup {
             hub: Hub::new(settings, commands, face, scan_book.clone()),
             published: control.published.clone(),

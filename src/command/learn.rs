@@ -10,6 +10,7 @@ use redis_protocol::resp3::types::{OwnedFrame, Resp3Frame};
 
 use super::lookup::CommandTable;
 use super::{Access, Begin, Connection, Find, Flags, KeySpec, Merge, Route, Row, Split};
+use crate::resp::reply::Reply;
 
 impl CommandTable {
     /// This table and the commands and subcommands of `command_reply` that it lacks. The reply is the
@@ -17,13 +18,12 @@ impl CommandTable {
     /// understood is left out.
     #[must_use]
     pub fn learn(&self, command_reply: &[u8]) -> CommandTable {
-        let Ok(Some((reply, _))) = decode(command_reply) else {
-            return self.clone();
-        };
         let room = LEARNT_MAX.saturating_sub(self.learnt());
-        let entries = items(&reply).into_iter();
+        // One after the other: the whole reply would be megabytes of small pieces.
+        let entries = Reply::new(command_reply).items();
+        let entries = entries.filter_map(|entry| decode(entry.bytes()).ok().flatten());
         let new: Vec<&'static Row> = entries
-            .flat_map(|entry| self.rows_of(entry))
+            .flat_map(|(entry, _)| self.rows_of(&entry))
             .take(room)
             .map(|row| &*Box::leak(Box::new(row)))
             .collect();
@@ -35,7 +35,7 @@ impl CommandTable {
     }
 
     /// The unknown ones of a command and its subcommands.
-    fn rows_of(&self, entry: &OwnedFrame) -> impl Iterator<Item = Row> {
+    fn rows_of(&self, entry: &OwnedFrame) -> Vec<Row> {
         let subs = items(entry).get(9).map(|subs| items(subs));
         let subs = subs.unwrap_or_default();
         let container = match subs.is_empty() {
@@ -45,7 +45,7 @@ impl CommandTable {
         let top = self.row_of(entry, container);
         let subs = subs.into_iter();
         let rows = subs.map(|sub| self.row_of(sub, Flags::empty()));
-        std::iter::once(top).chain(rows).flatten()
+        std::iter::once(top).chain(rows).flatten().collect()
     }
 
     /// `[name, arity, flags, first, last, step, categories, tips, key specifications, subcommands]`

@@ -82,6 +82,12 @@ impl Row {
         }
     }
 
+    /// Whether its requests mean no more than their bytes say, and its answers nothing but to who asked.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.route == Route::Slot && self.script == Script::None && self.counts.is_none()
+    }
+
     /// The same row, whose keys have to be searched for.
     pub(crate) const fn without_only_key(self) -> Self {
         Self {

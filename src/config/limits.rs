@@ -70,6 +70,10 @@ limits! {
         "Requests of one link that wait for answers; from here on the sessions that fill it are not read from. 64 full sessions.";
     transaction_bytes_max: usize = 512 * MIB,
         "Requests of one session between MULTI and EXEC; further ones are refused, and so is EXEC. As much as one value may have.";
+    reply_straight_bytes_min: usize = 8 * KIB,
+        "From this length on a reply goes from where it was read to its client's socket; shorter ones are collected for one write.";
+    reply_kept_bytes_max: usize = 256 * KIB,
+        "From this length on a reply passes through as it arrives, if it is its turn. Shorter ones are kept until they are whole: if the node dies, it can be asked for again.";
     subscriber_output_bytes_max: usize = 32 * MIB,
         "Replies and messages a subscriber has not taken; from here on it is closed. As servers do by default.";
     subscriber_output_bytes_soft: usize = 8 * MIB,

@@ -390,7 +390,7 @@ impl Driver {
                         "server"
                     );
                     self.learned = Some(facts.clone());
-                    self.publisher.server(facts, commands);
+                    self.publisher.server(facts, &commands);
                 }
                 self.lessons_failed = 0;
                 self.timings.refresh_period

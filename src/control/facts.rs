@@ -84,19 +84,15 @@ pub(super) async fn learn(
     if Some(&facts) == known {
         return Ok(None);
     }
-    let command = ask_one(wire, &["COMMAND"]).await?;
-    let refused = command.first() == Some(&b'-');
-    Ok(Some(Lesson {
-        facts,
-        commands: (!refused).then_some(command),
-    }))
+    let commands = ask_one(wire, &["COMMAND"]).await?;
+    Ok(Some(Lesson { facts, commands }))
 }
 
 /// What [`learn`] found to be new.
 pub(super) struct Lesson {
     pub(super) facts: NodeFacts,
-    /// Raw RESP2; `None` if the node does not let us ask.
-    pub(super) commands: Option<Bytes>,
+    /// Its reply, which is an error if it does not let us ask.
+    pub(super) commands: Bytes,
 }
 
 async fn ask_one(wire: &mut Wire, request: &[&str]) -> Result<Bytes, AskFailure> {

@@ -24,12 +24,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Now;
+use crate::command::lookup::CommandTable;
 use crate::config::Secret;
 use crate::net::Names;
 use crate::topology::{Endpoint, Slot, Topology};
@@ -59,8 +59,8 @@ pub struct Published {
     pub topology: ArcSwap<Topology>,
     /// [`NodeFacts::default`] until a primary has answered.
     pub facts: ArcSwap<NodeFacts>,
-    /// The reply to `COMMAND` in RESP2, as it came.
-    pub commands: ArcSwapOption<Bytes>,
+    /// Those that slotcar brings along, and those that a node has told of.
+    pub commands: ArcSwap<CommandTable>,
     /// Why the last round brought nothing; empty if it did.
     pub trouble: ArcSwap<String>,
     /// Newer with every round, without being announced.
@@ -74,7 +74,7 @@ impl Default for Published {
         Self {
             topology: ArcSwap::from_pointee(Topology::empty()),
             facts: ArcSwap::default(),
-            commands: ArcSwapOption::default(),
+            commands: ArcSwap::default(),
             trouble: ArcSwap::default(),
             status: ArcSwap::default(),
             suspects: ArcSwap::default(),
@@ -322,9 +322,14 @@ impl Publisher {
         self.announce();
     }
 
-    fn server(&self, facts: NodeFacts, commands: Option<Bytes>) {
+    /// `commands`: a node's reply to `COMMAND`; empty if it gave none.
+    fn server(&self, facts: NodeFacts, commands: &[u8]) {
+        let known = self.published.commands.load();
+        self.published
+            .commands
+            .store(Arc::new(known.learn(commands)));
+        // Last: who sees new facts finds their commands.
         self.published.facts.store(Arc::new(facts));
-        self.published.commands.store(commands.map(Arc::new));
         self.announce();
     }
 

@@ -46,6 +46,8 @@ pub enum Seat {
     Walks(Box<Walk>),
     /// The replies to the blocks of a transaction.
     Executes(Box<Execution>),
+    /// A reply whose beginning has left; at the head.
+    Passes,
     /// A reply that is early, in the arena.
     Full { at: u32, len: u32 },
     /// No reply: the connection ends when its turn comes.
@@ -131,6 +133,41 @@ impl Replies {
         true
     }
 
+    /// Whether the next thing that leaves is the reply for this seat, as it is.
+    pub fn is_next(&self, number: u32) -> bool {
+        let waits = matches!(
+            self.seats.front(),
+            Some(Place {
+                seat: Seat::Waits,
+                silent: false,
+            })
+        );
+        waits && number == self.first && self.late.is_empty()
+    }
+
+    /// The reply for this seat leaves as it arrives, if it is the next; false: it has to wait.
+    pub fn begin_passing(&mut self, number: u32) -> bool {
+        let is_next = self.is_next(number);
+        if let Some(place) = self.seats.front_mut().filter(|_| is_next) {
+            place.seat = Seat::Passes;
+        }
+        is_next
+    }
+
+    /// A reply is on its way out that has not arrived to its end: nothing may come in between.
+    pub fn is_passing(&self) -> bool {
+        let head = self.seats.front();
+        head.is_some_and(|place| matches!(place.seat, Seat::Passes))
+    }
+
+    /// The reply that passes has left to its end; all that waited only for it go to `out`.
+    pub fn end_passing(&mut self, out: &mut OutBuf) {
+        if self.is_passing() {
+            self.leave(out);
+            self.drain(out);
+        }
+    }
+
     /// A message that no request asked for: behind every reply that has come before it.
     pub fn interject(&mut self, message: &[u8], out: &mut OutBuf) {
         let answered = |place: &Place| !matches!(place.seat, Seat::Waits);
@@ -142,7 +179,11 @@ impl Replies {
 
     /// As [`Replies::interject`], once more when all replies that are due now have left: they may be older than it.
     pub fn interject_twice(&mut self, message: &[u8], out: &mut OutBuf) {
-        out.push_copy(message);
+        if self.is_passing() {
+            self.put_behind(0, message);
+        } else {
+            out.push_copy(message);
+        }
         if let Some(last) = self.seats.len().checked_sub(1) {
             self.put_behind(last, message);
         }

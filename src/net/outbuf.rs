@@ -74,6 +74,10 @@ impl OutBuf {
     pub fn advance(&mut self, n: usize) {
         debug_assert!(n <= self.len(), "{n} bytes written of {}", self.len());
         let mut left = n;
+        if self.shared.is_empty() {
+            self.start = self.copied.len().min(self.start + n);
+            left = 0;
+        }
         while left > 0 && !self.is_empty() {
             let until = self.shared.front().map_or(self.copied.len(), |s| s.at);
             let copied = left.min(until - self.start);
@@ -99,7 +103,20 @@ impl OutBuf {
     pub fn release(&mut self, pool: &mut Pool) {
         if self.is_empty() {
             pool.give(std::mem::take(&mut self.copied));
-            *self = Self::new();
+            self.start = 0;
+            if self.shared.capacity() > 0 {
+                self.shared = VecDeque::new();
+            }
+        }
+    }
+
+    /// What is to be written, if that is one piece.
+    #[inline]
+    pub fn one_slice(&self) -> Option<&[u8]> {
+        if self.shared.is_empty() {
+            self.copied.get(self.start..)
+        } else {
+            None
         }
     }
 

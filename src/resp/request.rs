@@ -195,6 +195,15 @@ impl RequestScan {
         self.at != At::Start || self.seen > 0
     }
 
+    /// With how many bytes of a torn request the next [`RequestScan::advance`] may find more than the last; 0: with any.
+    #[inline]
+    pub fn needs(&self) -> usize {
+        match self.at {
+            At::Body => self.pos,
+            At::Start | At::Length => 0,
+        }
+    }
+
     #[inline]
     fn start(&mut self) {
         self.at = At::Start;
@@ -276,36 +285,39 @@ impl RequestScan {
 
     /// Takes the arguments that have arrived whole and are ordinary; stops without a word before any other.
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is cut off has no bits"
+    )]
     fn whole_arguments(&mut self, buf: &[u8], limits: &RequestLimits) {
-        let request_bytes_max = usize::try_from(limits.request_bytes_max).unwrap_or(usize::MAX);
-        let buf = buf.get(..request_bytes_max).unwrap_or(buf);
-        let (mut pos, mut missing) = (self.pos, self.missing);
+        let bytes_max = usize::try_from(limits.request_bytes_max.min(u32::MAX.into()));
+        let buf = buf.get(..bytes_max.unwrap_or(usize::MAX)).unwrap_or(buf);
+        let bulk_bytes_max = u32::try_from(limits.bulk_bytes_max).unwrap_or(u32::MAX);
+        let mut rest = buf.get(self.pos..).unwrap_or_default();
+        let mut missing = self.missing;
         while missing > 0 {
-            let Some([b'$', line @ ..]) = buf.get(pos..) else {
-                break;
-            };
+            let [b'$', line @ ..] = rest else { break };
             let Some((length, taken)) = plain_length(line) else {
                 break;
             };
-            let start = pos + 1 + taken;
-            let end = start + length as usize;
-            if u64::from(length) > limits.bulk_bytes_max
-                || buf.get(end..end + LINE_END.len()) != Some(LINE_END)
-            {
-                break;
-            }
-            let (Ok(start), Ok(end_of_arg)) = (u32::try_from(start), u32::try_from(end)) else {
+            let Some(body) = line.get(taken..).filter(|_| length <= bulk_bytes_max) else {
                 break;
             };
+            let Some((_, [b'\r', b'\n', next @ ..])) = body.split_at_checked(length as usize)
+            else {
+                break;
+            };
+            // Within `buf`, and so within 32 bits.
+            let start = (buf.len() - body.len()) as u32;
             self.args.push(Arg {
                 start,
-                end: end_of_arg,
+                end: start + length,
             });
-            pos = end + LINE_END.len();
+            rest = next;
             missing -= 1;
         }
         self.missing = missing;
-        self.length_at(pos);
+        self.length_at(buf.len() - rest.len());
     }
 
     /// As [`RequestScan::whole_arguments`] for any argument: torn, too long, wrong.

@@ -9,7 +9,7 @@ use super::handshake::{Greeted, Greeting, Handshake};
 use super::queue::{Orphan, Queue};
 use crate::resp::Proto;
 use crate::resp::reply::{ReplyError, ReplyLimits, ReplyScan, ReplyScanned};
-use crate::route::part::{NodeId, Part, SessionId};
+use crate::route::part::{NodeId, Part, SessionId, Ticket};
 
 /// Whose requests a link takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,12 @@ pub struct Link {
     state: State,
     queue: Queue,
     scan: ReplyScan,
-    /// The beginning of a reply whose end has not arrived.
-    partial: Vec<u8>,
+    /// The beginning of a reply whose end has not arrived, less what has been passed on.
+    torn: Vec<u8>,
+    /// At least so many bytes more.
+    wants: usize,
+    /// Who gets the oldest part's reply piece by piece, as it arrives.
+    pub passing: Option<Ticket>,
     /// Sessions that stopped reading because this link's queue is full.
     pub waiting_sessions: Vec<SessionId>,
     /// The node is not part of the topology any more: close once everything is answered.
@@ -94,6 +98,14 @@ pub enum LinkDown {
     Retired,
 }
 
+/// A reply whose end has not arrived.
+#[derive(Debug)]
+pub struct Torn {
+    pub bytes: Vec<u8>,
+    /// At least so many bytes more.
+    pub wants: usize,
+}
+
 /// One thing cut from what a node sent.
 #[derive(Debug)]
 pub enum Cut {
@@ -118,7 +130,9 @@ impl Link {
             state: State::Dialing,
             queue: Queue::default(),
             scan: ReplyScan::new(),
-            partial: Vec::new(),
+            torn: Vec::new(),
+            wants: 0,
+            passing: None,
             waiting_sessions: Vec::new(),
             retiring: false,
         }
@@ -220,22 +234,46 @@ impl Link {
                 self.scan.reset();
                 Ok(Cut::Reply(len))
             }
-            ReplyScanned::Wants(_) => Ok(Cut::Partial),
+            ReplyScanned::Wants(more) => {
+                self.wants = more;
+                Ok(Cut::Partial)
+            }
         }
     }
 
-    /// Bytes of an unfinished reply.
-    pub fn partial_bytes(&self) -> usize {
-        self.partial.capacity()
+    /// Bytes that are kept of a reply whose end has not arrived.
+    pub fn torn_bytes(&self) -> usize {
+        self.torn.capacity()
     }
 
-    /// The unfinished reply, to be put back with [`Link::keep_partial`].
-    pub fn take_partial(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.partial)
+    /// How many bytes more the last [`Link::cut`] wanted at least.
+    pub fn wants(&self) -> usize {
+        self.wants
     }
 
-    pub fn keep_partial(&mut self, partial: Vec<u8>) {
-        self.partial = partial;
+    /// The beginning of a reply whose end has not arrived, if there is one, to be put back with [`Link::keep_torn`].
+    pub fn take_torn(&mut self) -> Option<Torn> {
+        (!self.torn.is_empty()).then(|| Torn {
+            bytes: std::mem::take(&mut self.torn),
+            wants: self.wants,
+        })
+    }
+
+    pub fn keep_torn(&mut self, bytes: Vec<u8>) {
+        self.torn = bytes;
+    }
+
+    /// Whether a frame that begins so is the reply to a request, and no error.
+    pub fn takes_plain_reply(&self, beginning: &[u8]) -> bool {
+        let is_plain = !matches!(beginning.first(), Some(b'-' | b'>') | None);
+        is_plain && self.is_open() && self.block_error.is_none()
+    }
+
+    /// The bytes of a torn reply that need not be seen again leave the buffer: returns how many.
+    pub fn forget_settled(&mut self, buffered: usize) -> usize {
+        let settled = self.scan.settled(buffered);
+        self.scan.forget(settled);
+        settled
     }
 
     /// Ends the link: everything it owes comes out, oldest first.

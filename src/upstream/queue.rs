@@ -10,13 +10,15 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use crate::net::Pool;
 use crate::route::part::{Part, Purpose, Ticket};
 
 /// Parts of at least this many bytes are kept by reference instead of being copied.
 pub const BY_REFERENCE_BYTES_MIN: usize = 16 * 1024;
 
-/// An empty log larger than this is given back.
-const KEEP_BYTES_MAX: usize = 64 * 1024;
+/// Parts for which an idle queue has room: at least, and at most (some 400 KiB).
+const KEEP_PARTS_MIN: usize = 64;
+const KEEP_PARTS_MAX: usize = 4096;
 
 /// Answered bytes at the front are dropped once they are this many and the larger half.
 const COMPACT_BYTES_MIN: usize = 32 * 1024;
@@ -35,7 +37,12 @@ pub struct Queue {
     /// Bytes of the entry after those that have been written.
     sent_of_next: usize,
     unsent_bytes: usize,
-    by_reference: usize,
+    /// The most parts of late, halved whenever all are answered.
+    peak: usize,
+    /// What the entries that are not in `log` consist of, in their order.
+    shared: VecDeque<Bytes>,
+    /// How many of these belong to entries that have been written whole.
+    shared_sent: usize,
 }
 
 #[derive(Debug)]
@@ -44,7 +51,7 @@ struct Entry {
     len: u32,
     /// Of [`Part::replies`], those that are still to come.
     replies: u32,
-    body: Option<Box<Bytes>>,
+    is_shared: bool,
 }
 
 /// Whose the oldest reply is.
@@ -70,20 +77,16 @@ impl Queue {
         let before = self.log.len();
         write(&mut self.log);
         let len = self.log.len() - before;
-        self.note_queued(part, len, None);
+        self.note_queued(part, len, false);
     }
 
-    /// Queues a part that is copied when small and kept by reference when large.
-    pub fn push(&mut self, part: Part, bytes: &Bytes) {
-        if bytes.len() < BY_REFERENCE_BYTES_MIN {
-            self.push_with(part, |log| log.extend_from_slice(bytes));
-        } else {
-            self.by_reference += 1;
-            self.note_queued(part, bytes.len(), Some(Box::new(bytes.clone())));
-        }
+    /// Queues a part whose bytes are kept as they are.
+    pub fn push_shared(&mut self, part: Part, bytes: Bytes) {
+        self.note_queued(part, bytes.len(), true);
+        self.shared.push_back(bytes);
     }
 
-    fn note_queued(&mut self, part: Part, len: usize, body: Option<Box<Bytes>>) {
+    fn note_queued(&mut self, part: Part, len: usize, is_shared: bool) {
         debug_assert!(len > 0, "a part has bytes");
         self.unsent_bytes += len;
         let len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -91,8 +94,9 @@ impl Queue {
             part,
             len,
             replies: part.replies,
-            body,
+            is_shared,
         });
+        self.peak = self.peak.max(self.entries.len());
     }
 
     /// A reply has come: takes the oldest part if that was all. None if nothing that was sent is unanswered.
@@ -105,13 +109,23 @@ impl Queue {
             front.replies -= 1;
             return Some(Answered::OneOfSeveral);
         }
-        let entry = self.entries.pop_front()?;
-        self.sent -= 1;
-        match entry.body {
-            Some(_) => self.by_reference -= 1,
-            None => self.drop_from_log(entry.len as usize),
+        let part = front.part;
+        self.drop_oldest();
+        Some(Answered::Part(part))
+    }
+
+    /// The oldest part, which has been sent, is answered.
+    pub fn drop_oldest(&mut self) {
+        debug_assert!(self.sent > 0, "it has been sent");
+        if let Some(entry) = self.entries.pop_front() {
+            self.sent -= 1;
+            if entry.is_shared {
+                self.shared.pop_front();
+                self.shared_sent -= 1;
+            } else {
+                self.drop_from_log(entry.len as usize);
+            }
         }
-        Some(Answered::Part(entry.part))
     }
 
     /// The oldest sent part and its bytes, still in the queue.
@@ -120,7 +134,11 @@ impl Queue {
             return None;
         }
         let entry = self.entries.front()?;
-        Some((&entry.part, self.bytes_at(entry, self.log_start)))
+        let bytes = match self.shared.front() {
+            Some(shared) if entry.is_shared => shared,
+            Some(_) | None => self.logged(entry, self.log_start),
+        };
+        Some((&entry.part, bytes))
     }
 
     /// Whether something that was sent is unanswered.
@@ -142,6 +160,30 @@ impl Queue {
         }
     }
 
+    /// Gets a buffer from `pool` if it has none: call before queueing.
+    #[inline]
+    pub fn adopt(&mut self, pool: &mut Pool) {
+        if self.log.capacity() == 0 {
+            self.log = pool.take();
+        }
+    }
+
+    /// If all is answered, gives its buffer to `pool`, and the memory for many parts back if few have come lately.
+    pub fn release(&mut self, pool: &mut Pool) {
+        if !self.entries.is_empty() {
+            return;
+        }
+        pool.give(std::mem::take(&mut self.log));
+        (self.log_start, self.log_unsent) = (0, 0);
+        let capacity = self.entries.capacity();
+        if capacity > KEEP_PARTS_MIN && (self.peak < capacity / 4 || capacity > KEEP_PARTS_MAX) {
+            let kept = (self.peak * 2).clamp(KEEP_PARTS_MIN, KEEP_PARTS_MAX);
+            self.entries.shrink_to(kept);
+            self.shared.shrink_to(kept);
+        }
+        self.peak /= 2;
+    }
+
     /// Every part, oldest first.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
         self.entries.iter().map(|e| &e.part)
@@ -159,17 +201,18 @@ impl Queue {
 
     /// Takes everything: the link is gone.
     pub fn take_all(&mut self) -> Vec<Orphan> {
-        let this = std::mem::take(self);
+        let mut this = std::mem::take(self);
+        let mut shared = std::mem::take(&mut this.shared).into_iter();
         let mut at = this.log_start;
         let mut orphans = Vec::with_capacity(this.entries.len());
         for (i, entry) in this.entries.iter().enumerate() {
-            let bytes = match &entry.body {
-                Some(shared) => shared.as_ref().clone(),
-                None => Bytes::copy_from_slice(this.bytes_at(entry, at)),
-            };
-            if entry.body.is_none() {
+            let bytes = if entry.is_shared {
+                shared.next().unwrap_or_default()
+            } else {
+                let bytes = Bytes::copy_from_slice(this.logged(entry, at));
                 at += entry.len as usize;
-            }
+                bytes
+            };
             // A block is executed by its last request.
             let begun = i == this.sent && this.sent_of_next > 0 && entry.part.replies == 1;
             let sent = i < this.sent || begun;
@@ -189,51 +232,60 @@ impl Queue {
         if first >= self.entries.len() || !self.entries.range(first..).any(|e| wanted(&e.part)) {
             return Vec::new();
         }
-        let rest_of_torn = match self.entries.get(self.sent) {
-            Some(entry) if torn > 0 && entry.body.is_none() => {
-                entry.len as usize - self.sent_of_next
-            }
-            Some(_) | None => 0,
+        let torn = self.entries.get(self.sent).filter(|_| torn > 0);
+        let (rest_of_torn, shared_torn) = match torn {
+            Some(entry) if entry.is_shared => (0, 1),
+            Some(entry) => (entry.len as usize - self.sent_of_next, 0),
+            None => (0, 0),
         };
         let tail = self.log.split_off(self.log_unsent + rest_of_torn);
-        let (mut at, mut recalled) = (0, Vec::new());
+        let shared = self.shared.split_off(self.shared_sent + shared_torn);
+        let (mut shared, mut at, mut recalled) = (shared.into_iter(), 0, Vec::new());
         for entry in self.entries.split_off(first) {
-            let len = entry.len as usize;
-            let copied = if entry.body.is_none() { len } else { 0 };
-            let bytes = tail.get(at..at + copied).unwrap_or_default();
-            at += copied;
-            if !wanted(&entry.part) {
-                self.log.extend_from_slice(bytes);
-                self.entries.push_back(entry);
-                continue;
+            let (part, len) = (entry.part, entry.len as usize);
+            let is_wanted = wanted(&part);
+            if is_wanted {
+                self.unsent_bytes -= len;
             }
-            self.unsent_bytes -= len;
-            self.by_reference -= usize::from(entry.body.is_some());
-            recalled.push(Orphan {
-                part: entry.part,
-                bytes: entry
-                    .body
-                    .map_or_else(|| Bytes::copy_from_slice(bytes), |body| *body),
-                sent: false,
-            });
+            let bytes = if entry.is_shared {
+                shared.next().unwrap_or_default()
+            } else {
+                let bytes = tail.get(at..at + len).unwrap_or_default();
+                at += len;
+                if !is_wanted {
+                    self.log.extend_from_slice(bytes);
+                    self.entries.push_back(entry);
+                    continue;
+                }
+                Bytes::copy_from_slice(bytes)
+            };
+            if is_wanted {
+                let sent = false;
+                recalled.push(Orphan { part, bytes, sent });
+            } else {
+                self.shared.push_back(bytes);
+                self.entries.push_back(entry);
+            }
         }
         recalled
     }
 
     /// Fills `slices` with unwritten bytes and says how many slices it used.
     pub fn unsent<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        if self.by_reference == 0 {
+        if self.shared_sent == self.shared.len() {
             let bytes = self.log.get(self.log_unsent..).unwrap_or_default();
             return put(slices, 0, bytes);
         }
         let (mut used, mut at, mut skip) = (0, self.log_unsent, self.sent_of_next);
         let mut run = at;
+        let mut shared = self.shared.range(self.shared_sent..);
         for entry in self.entries.range(self.sent..) {
-            let Some(shared) = &entry.body else {
+            if !entry.is_shared {
                 at += entry.len as usize - skip;
                 skip = 0;
                 continue;
-            };
+            }
+            let Some(shared) = shared.next() else { break };
             used = put(slices, used, self.log.get(run..at).unwrap_or_default());
             used = put(slices, used, shared.get(skip..).unwrap_or_default());
             run = at;
@@ -254,7 +306,7 @@ impl Queue {
                 return;
             };
             let step = n.min(entry.len as usize - self.sent_of_next);
-            if entry.body.is_none() {
+            if !entry.is_shared {
                 self.log_unsent += step;
             }
             n -= step;
@@ -262,6 +314,7 @@ impl Queue {
             if self.sent_of_next == entry.len as usize {
                 self.sent += 1;
                 self.sent_of_next = 0;
+                self.shared_sent += usize::from(entry.is_shared);
             }
         }
     }
@@ -279,14 +332,10 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    fn bytes_at<'a>(&'a self, entry: &'a Entry, at: usize) -> &'a [u8] {
-        match &entry.body {
-            Some(shared) => shared,
-            None => self
-                .log
-                .get(at..at + entry.len as usize)
-                .unwrap_or_default(),
-        }
+    /// The bytes of a copied entry that begins there in the log.
+    fn logged(&self, entry: &Entry, at: usize) -> &[u8] {
+        let bytes = self.log.get(at..at + entry.len as usize);
+        bytes.unwrap_or_default()
     }
 
     fn drop_from_log(&mut self, len: usize) {
@@ -294,9 +343,6 @@ impl Queue {
         if self.log_start == self.log.len() {
             self.log.clear();
             (self.log_start, self.log_unsent) = (0, 0);
-            if self.log.capacity() > KEEP_BYTES_MAX {
-                self.log = Vec::new();
-            }
         } else if self.log_start >= COMPACT_BYTES_MIN && self.log_start > self.log.len() / 2 {
             self.log.drain(..self.log_start);
             self.log_unsent -= self.log_start;
@@ -383,7 +429,11 @@ mod tests {
                         1 + random(99)
                     };
                     let bytes = vec![u8::try_from(seq % 251).unwrap(); len];
-                    queue.push(part(seq), &Bytes::from(bytes.clone()));
+                    if len < BY_REFERENCE_BYTES_MIN {
+                        queue.push_with(part(seq), |log| log.extend_from_slice(&bytes));
+                    } else {
+                        queue.push_shared(part(seq), Bytes::from(bytes.clone()));
+                    }
                     model.parts.push_back((seq, bytes));
                 }
                 4..=5 => {

@@ -372,9 +372,8 @@ impl Worker {
         let facts = published.facts.load_full();
         let known = self.learnt.as_ref();
         if known.is_none_or(|known| !Arc::ptr_eq(known, &facts)) {
-            let commands = published.commands.load();
-            let reply = commands.as_deref().map_or(&[][..], |reply| reply);
-            self.hub.on_node_facts(reply, face(&facts));
+            let commands = published.commands.load_full();
+            self.hub.on_node_facts(commands, face(&facts));
             self.learnt = Some(facts);
         }
     }

@@ -1,12 +1,14 @@
 //! Links from their dial to their end: what their sockets say, and what is to be said to their nodes.
 
+use std::io::IoSlice;
+
 use mio::event::Event;
 
 use super::errands::{Answer, Dialed, Errand};
 use super::hub::Socket as _;
 use super::{Name, Worker};
 use crate::net::{DialError, Patience};
-use crate::route::part::LinkId;
+use crate::route::part::{LinkId, SessionId};
 use crate::upstream::link::LinkDown;
 
 impl Worker {
@@ -99,7 +101,14 @@ impl Worker {
         if !socket.may_read() {
             return;
         }
-        match self.hub.read_link(self.now, id, socket, &mut self.read_buf) {
+        let clients = &mut self.clients;
+        let mut straight = |session: SessionId, bytes: &[u8]| {
+            let socket = clients.get(session.index, session.generation);
+            // A socket that fails says so again when it is served.
+            socket.map_or(0, |s| s.write(&[IoSlice::new(bytes)]).unwrap_or(0))
+        };
+        let buf = &mut self.read_buf;
+        match self.hub.read_link(self.now, id, socket, buf, &mut straight) {
             Ok(false) => {}
             Ok(true) => self.unread.push(Name::Node(id.index)),
             Err(down) => self.end_link(id, &down),

@@ -270,13 +270,13 @@ fn clients_and_links_of_a_hub() {
             hub.on_client_bytes(NOW, id, &inline(1));
             let (link, _) = hub.effects().dials.pop().expect("a dial");
             hub.on_dialed(link);
-            hub.on_node_bytes(NOW, link, b"+PONG\r\n+OK\r\n");
+            hub.on_node_bytes(NOW, link, b"+PONG\r\n+OK\r\n", &mut |_, _| 0);
             rig::write_link(&mut hub, link, &mut Socket::default());
-            hub.on_node_bytes(NOW, link, format!("*{n}\r\n").as_bytes());
+            hub.on_node_bytes(NOW, link, format!("*{n}\r\n").as_bytes(), &mut |_, _| 0);
             (0..n).for_each(|_| {
                 b":1\r\n"
                     .iter()
-                    .for_each(|byte| hub.on_node_bytes(NOW, link, &[*byte]));
+                    .for_each(|byte| hub.on_node_bytes(NOW, link, &[*byte], &mut |_, _| 0));
             });
             assert_eq!(hub.requests_in_flight(), 0);
         }

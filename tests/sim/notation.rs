@@ -48,6 +48,11 @@ pub(crate) fn replies(line: &str) -> Result<Vec<Value>, String> {
 pub(crate) fn patterns(line: &str) -> Result<Vec<String>, String> {
     let mut patterns = Vec::new();
     for segment in segments(line) {
+        // The beginning of a reply, and what comes of it later.
+        if segment.starts_with("torn ") || segment.starts_with("more ") {
+            patterns.push(segment.to_owned());
+            continue;
+        }
         let mut reader = Reader::new(segment);
         while !reader.is_done() {
             let rest = reader.rest;

@@ -21,7 +21,7 @@ use slotcar::topology::{Endpoint, Member, ShardSpec, Slot, SlotRange, Topology};
 use slotcar::upstream::backoff::BackoffLimits;
 use slotcar::upstream::handshake::Greeting;
 use slotcar::upstream::link::LinkDown;
-use slotcar::worker::hub::{self, Hub, Served, Settings, Socket as _};
+use slotcar::worker::hub::{self, Hub, Served, Settings, Socket as _, Straight};
 
 /// What one read may bring.
 const READ_BYTES: usize = 64 * 1024;
@@ -161,6 +161,11 @@ impl Socket {
         room > 0 && std::mem::take(&mut self.wants_writing)
     }
 
+    /// Takes as much of these bytes as there is room for.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> usize {
+        self.write(&[IoSlice::new(bytes)]).unwrap_or(0)
+    }
+
     /// Whether slotcar has left something unread.
     pub(crate) fn has_unread(&self) -> bool {
         !self.arrived.is_empty()
@@ -234,10 +239,11 @@ pub(crate) fn read_link(
     now: Now,
     id: LinkId,
     socket: &mut Socket,
+    straight: Straight<'_>,
 ) -> Option<LinkDown> {
     let mut buf = vec![0; READ_BYTES];
     while socket.may_read() {
-        if let Err(down) = hub.read_link(now, id, socket, &mut buf) {
+        if let Err(down) = hub.read_link(now, id, socket, &mut buf, straight) {
             return Some(down);
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Stage {
 struct Client {
     id: SessionId,
     socket: Socket,
+    /// Of a reply of which only the beginning has come.
+    torn: Vec<u8>,
     closed: bool,
 }
 
@@ -286,6 +288,8 @@ impl Stage {
             "hold_requests_max" => &mut limits.hold_requests_max,
             "script_bytes_max" => &mut limits.script_bytes_max,
             "hold_bytes_max" => &mut limits.hold_bytes_max,
+            "reply_kept_bytes_max" => &mut limits.reply_kept_bytes_max,
+            "reply_straight_bytes_min" => &mut limits.reply_straight_bytes_min,
             "subscriber_output_bytes_soft" => &mut limits.subscriber_output_bytes_soft,
             "subscriber_output_bytes_max" => &mut limits.subscriber_output_bytes_max,
             _ => return Err("no such limit".into()),
@@ -341,6 +345,7 @@ impl Stage {
             Client {
                 id,
                 socket: Socket::default(),
+                torn: Vec::new(),
                 closed: false,
             },
         );
@@ -449,7 +454,12 @@ impl Stage {
         if link.state == LinkState::Dialing {
             return;
         }
-        let read = rig::read_link(hub, now, link.id, &mut link.socket);
+        let clients = &mut self.clients;
+        let mut straight = |session: SessionId, bytes: &[u8]| {
+            let client = clients.values_mut().find(|c| c.id == session && !c.closed);
+            client.expect("a client that is there").socket.take(bytes)
+        };
+        let read = rig::read_link(hub, now, link.id, &mut link.socket, &mut straight);
         if let Some(down) = read.or_else(|| rig::write_link(hub, link.id, &mut link.socket)) {
             hub.on_link_down(now, link.id, &down);
             link.state = LinkState::Ended;
@@ -540,14 +550,25 @@ impl Stage {
         let Some(client) = self.clients.get_mut(name) else {
             return Err("no such client".into());
         };
+        let mut taken = std::mem::take(&mut client.socket.taken);
         let mut shown = Vec::new();
-        while let Some((value, len)) = cut_value(&client.socket.taken) {
-            client.socket.taken.drain(..len);
+        if !client.torn.is_empty() && !taken.is_empty() {
+            let seen = client.torn.len();
+            client.torn.append(&mut taken);
+            let end = cut_value(&client.torn).map_or(client.torn.len(), |(_, len)| len);
+            let more = client.torn[seen..end].escape_ascii();
+            shown.push(format!("more \"{more}\""));
+            if cut_value(&client.torn).is_some() {
+                taken = std::mem::take(&mut client.torn).split_off(end);
+            }
+        }
+        while let Some((value, len)) = cut_value(&taken) {
+            taken.drain(..len);
             shown.push(show(&value));
         }
-        let rest = std::mem::take(&mut client.socket.taken);
-        if !rest.is_empty() {
-            shown.push(format!("torn \"{}\"", rest.escape_ascii()));
+        if !taken.is_empty() {
+            shown.push(format!("torn \"{}\"", taken.escape_ascii()));
+            client.torn = taken;
         }
         Ok(shown)
     }

@@ -36,6 +36,8 @@ const HOLD_MAX: Duration = Duration::from_secs(15);
 pub(crate) struct World {
     scenario: Scenario,
     pub(crate) leaving: bool,
+    /// Replies pass through before they are whole: clients may be closed in the middle of one.
+    may_tear: bool,
     pub(crate) random: Random,
     pub(crate) now: u64,
     /// Milliseconds between two things that go wrong, at most.
@@ -133,6 +135,12 @@ impl World {
         if random.chance(30) {
             limits.link_queue_requests_max = random.pick(&[1, 3, 10]);
         }
+        if random.chance(30) {
+            limits.reply_straight_bytes_min = random.pick(&[1, 10, 30]);
+        }
+        if random.chance(30) {
+            limits.reply_kept_bytes_max = random.pick(&[1, 10, 100]);
+        }
         let (shards, mut replicas) = (random.pick(&[2, 3, 3, 4]), random.pick(&[0, 1, 1, 2]));
         if scenario != Scenario::Mix {
             replicas = replicas.max(1);
@@ -140,7 +148,7 @@ impl World {
         Self {
             scenario,
             leaving: false,
-
+            may_tear: limits.reply_kept_bytes_max < Limits::default().reply_kept_bytes_max,
             hub: rig::hub(UnknownOutcome::Error, limits, HOLD_MAX, commands, seed),
             cluster: Cluster::new(shards, replicas),
             pace: random.pick(&[30, 100, 300]),
@@ -492,14 +500,17 @@ impl World {
         };
         let had = client.socket.taken.len();
         let ended = run(&mut self.hub, now, id, &mut client.socket);
-        assert!(
-            !ended || self.leaving,
-            "client {}: slotcar has closed its connection",
-            client.index
-        );
         let (index, has) = (client.index, client.socket.taken.len());
-        if ended {
+        if ended && self.leaving {
             return self.left_by_slotcar(index);
+        }
+        if ended {
+            // In the middle of a reply whose node is lost.
+            assert!(
+                self.may_tear,
+                "client {index}: slotcar has closed its connection"
+            );
+            return self.client_leaves(index);
         }
         if had == 0 && has > 0 {
             self.soon(Event::ClientReads(index));
@@ -568,7 +579,21 @@ impl World {
             wire.socket.make_room(self.random.pick(&[0, 5, 50]));
         }
         self.ledger.step += 1;
-        let read = rig::read_link(&mut self.hub, now, wire.id, &mut wire.socket);
+        let mut has_read = Vec::new();
+        let clients = &mut self.clients;
+        let mut straight = |session: SessionId, bytes: &[u8]| {
+            let client = clients.iter_mut().find(|c| c.session == session && !c.gone);
+            let client = client.expect("a client that is there");
+            if client.socket.taken.is_empty() {
+                has_read.push(client.index);
+            }
+            client.socket.take(bytes)
+        };
+        let read = rig::read_link(&mut self.hub, now, wire.id, &mut wire.socket, &mut straight);
+        has_read
+            .into_iter()
+            .for_each(|client| self.soon(Event::ClientReads(client)));
+        let wire = &mut self.wires[index];
         if read.is_some() {
             wire.close(&mut self.ledger);
         }

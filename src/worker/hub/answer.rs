@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::Hub;
 use super::facts::Census;
-use super::{Hub, LinkPlace};
 use crate::clock::Now;
 use crate::command::{Connection, Merge, Route};
 use crate::downstream::replies::Seat;
@@ -23,9 +23,6 @@ const SPARE_GATHERS_MAX: usize = 256;
 impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
-        if self.pass_on(id, frame) {
-            return Ok(());
-        }
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
@@ -64,35 +61,6 @@ impl Hub {
             },
         }
         Ok(())
-    }
-
-    /// The short way of nearly all replies: no error, nothing to count, for a seat that waits for just this. False: nothing
-    /// was done.
-    fn pass_on(&mut self, id: LinkId, frame: &[u8]) -> bool {
-        let place = self.links.get_mut(id.index as usize);
-        let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation) else {
-            return false;
-        };
-        if frame.first() == Some(&b'-') || link.block_error.is_some() {
-            return false;
-        }
-        let Some(ticket) = link.queue().plain_ticket() else {
-            return false;
-        };
-        let session = self.sessions.get_mut(ticket.session.index as usize);
-        let Some(session) = session.filter(|s| s.generation == ticket.session.generation) else {
-            return false;
-        };
-        if session.blocked.is_some() {
-            return false;
-        }
-        session.out.adopt(&mut self.pool);
-        if !session.replies.pass(ticket.seat, &mut session.out, frame) {
-            return false;
-        }
-        link.queue_mut().answer();
-        self.note_session_woken(ticket.session);
-        true
     }
 
     /// A part has been answered; `bytes` is what was sent, if the answer is an error or a count.
@@ -163,7 +131,9 @@ impl Hub {
             Some(Seat::Walks(_)) => self.deliver_walk(now, ticket, frame),
             Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
             Some(Seat::Closes) => {}
-            Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
+            Some(Seat::Full { .. } | Seat::Passes) | None => {
+                debug_assert!(false, "a seat is answered once");
+            }
         }
         self.end_block_if_answered(ticket.session);
         self.note_session_woken(ticket.session);
@@ -243,7 +213,9 @@ impl Hub {
             }
             Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
             Some(Seat::Closes) => {}
-            Some(Seat::Full { .. }) | None => debug_assert!(false, "a seat is answered once"),
+            Some(Seat::Full { .. } | Seat::Passes) | None => {
+                debug_assert!(false, "a seat is answered once");
+            }
         }
         self.end_block_if_answered(ticket.session);
         self.note_session_woken(ticket.session);

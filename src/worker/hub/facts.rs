@@ -83,6 +83,8 @@ pub struct Counters {
     pub slow_subscribers_cut: u64,
     /// Clients that were closed because too many replies waited for them.
     pub slow_readers_cut: u64,
+    /// Clients that were closed in the middle of a long reply: its link was lost.
+    pub replies_torn: u64,
     /// Clients that were closed because they had not asked for anything for too long.
     pub idle_clients_closed: u64,
 }
@@ -140,6 +142,7 @@ impl Counters {
             ("messages", self.messages),
             ("slow_subscribers_cut", self.slow_subscribers_cut),
             ("slow_readers_cut", self.slow_readers_cut),
+            ("replies_torn", self.replies_torn),
             ("idle_clients_closed", self.idle_clients_closed),
         ]
     }

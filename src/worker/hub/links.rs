@@ -5,10 +5,8 @@ use crate::clock::Now;
 use crate::control::Hint;
 use crate::downstream::session::Wait;
 use crate::resp::Proto;
-use crate::resp::reply::is_push;
 use crate::route::part::{LinkId, NodeId, Part, Purpose};
-use crate::upstream::handshake::Greeted;
-use crate::upstream::link::{Cut, Link, LinkDown, Use};
+use crate::upstream::link::{Link, LinkDown, Use};
 
 impl Hub {
     /// The shared link to a node, dialled if there is none; Err: not before that moment.
@@ -75,6 +73,7 @@ impl Hub {
         let link = self.links.remove(id.index as usize).link;
         let (worked, node) = (link.is_open(), link.node);
         self.note_link_down(now, id, &link, why, worked);
+        let passing = link.passing;
         let (mut orphans, waiting) = link.into_orphans();
         for session in waiting {
             self.end_wait_for_link(session);
@@ -83,6 +82,11 @@ impl Hub {
             if orphan.part.misplaced {
                 self.lanes.note_settled(orphan.part.target);
             }
+        }
+        if let Some(ticket) = passing {
+            // Its reply has been passed on in part.
+            orphans.remove(0);
+            self.cut_passing(ticket.session);
         }
         // A topology that is confirmed is not published again: only a failure says that a redirection was wrong.
         let blames_node = !matches!(why, LinkDown::Retired | LinkDown::Local(_));
@@ -96,41 +100,6 @@ impl Hub {
         self.release_held(now);
         self.tend_watches(now);
         self.tend_topics(now);
-    }
-
-    /// Bytes have come from a node.
-    pub fn on_node_bytes(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
-        let Some(link) = self.link_mut(id) else {
-            return;
-        };
-        let mut partial = link.take_partial();
-        let outcome = if partial.is_empty() {
-            let outcome = self.run_replies(now, id, bytes);
-            partial.extend_from_slice(
-                outcome
-                    .as_ref()
-                    .map_or(&[], |&used| bytes.get(used..).unwrap_or_default()),
-            );
-            outcome
-        } else {
-            partial.extend_from_slice(bytes);
-            let outcome = self.run_replies(now, id, &partial);
-            if let Ok(used) = outcome {
-                partial.drain(..used);
-            }
-            outcome
-        };
-        match (outcome, self.link_mut(id)) {
-            (Ok(_), Some(link)) => {
-                link.keep_partial(partial);
-                self.after_answers(now, id);
-            }
-            (Err(down), Some(_)) => {
-                self.note_link_woken(id);
-                self.on_link_down(now, id, &down);
-            }
-            (Ok(_) | Err(_), None) => {}
-        }
     }
 
     pub fn link_exists(&self, id: LinkId) -> bool {
@@ -157,10 +126,8 @@ impl Hub {
     }
 
     pub(super) fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        let place = self
-            .links
-            .get_mut(id.index as usize)
-            .filter(|p| p.generation == id.generation)?;
+        let place = self.links.get_mut(id.index as usize);
+        let place = place.filter(|p| p.generation == id.generation)?;
         Some(&mut place.link)
     }
 
@@ -253,40 +220,7 @@ impl Hub {
         }
     }
 
-    /// Gives every whole reply in `buf` to whom it belongs; returns how many bytes that was.
-    fn run_replies(&mut self, now: Now, id: LinkId, buf: &[u8]) -> Result<usize, LinkDown> {
-        let mut at = 0;
-        while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
-            let place = self.links.get_mut(id.index as usize);
-            let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation)
-            else {
-                return Ok(buf.len());
-            };
-            let cut = link
-                .cut(rest, &self.settings.reply)
-                .map_err(|error| LinkDown::Desync(error.reason()))?;
-            let Cut::Reply(len) = cut else { break };
-            let frame = rest.get(..len).unwrap_or_default();
-            at += len;
-            if is_push(frame) {
-                if link.proto == Proto::Resp2 {
-                    return Err(LinkDown::Desync("a push, which RESP2 does not have"));
-                }
-                self.on_push(now, id, frame);
-                continue;
-            }
-            match link.on_greeting_reply(frame) {
-                None => self.on_reply(now, id, frame)?,
-                Some(Greeted::NotYet) => {}
-                Some(Greeted::Done) => self.on_link_open(now, id),
-                Some(Greeted::Refused(text)) => return Err(LinkDown::Refused(text)),
-                Some(Greeted::NotSetUp(text)) => return Err(LinkDown::NotSetUp(text)),
-            }
-        }
-        Ok(at)
-    }
-
-    fn on_link_open(&mut self, now: Now, id: LinkId) {
+    pub(super) fn on_link_open(&mut self, now: Now, id: LinkId) {
         let node = self.link_mut(id).map(|link| link.node);
         if let Some(node) = node.and_then(|n| self.owners.node_mut(n)) {
             node.backoff.on_success();
@@ -295,7 +229,11 @@ impl Hub {
         self.on_standing_link_open(now, id);
     }
 
-    fn after_answers(&mut self, now: Now, id: LinkId) {
+    pub(super) fn after_answers(&mut self, now: Now, id: LinkId) {
+        let place = self.links.get_mut(id.index as usize);
+        if let Some(place) = place.filter(|p| p.generation == id.generation) {
+            place.link.queue_mut().release(&mut self.link_pool);
+        }
         self.end_waits_if_room(id);
         self.end_if_retired(now, id);
         self.give_back(now, id);

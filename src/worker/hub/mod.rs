@@ -8,6 +8,7 @@
 //! slot are never on two links at once, unless they were all on one before a node refused the first of them.
 
 mod answer;
+mod arrive;
 mod block;
 mod bound;
 mod facts;
@@ -25,6 +26,7 @@ mod scan;
 mod scripts;
 mod serve;
 mod shed;
+mod short;
 mod spread;
 mod spread_read;
 mod standing;
@@ -37,8 +39,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use slab::Slab;
 
+pub use self::arrive::Straight;
 pub use self::facts::{Counters, DoorCounts, Load};
 use self::owners::Owners;
 pub use self::serve::{Served, Socket};
@@ -65,7 +69,7 @@ use crate::upstream::backoff::BackoffLimits;
 use crate::upstream::handshake::Greeting;
 use crate::upstream::link::Link;
 
-/// Output buffers kept for whoever has something to say next; an idle session has none.
+/// Buffers kept for whoever has something to say next; idle sessions and links have none. Of each kind.
 const SPARE_BYTES_MAX: usize = 1024 * 1024;
 const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
@@ -131,6 +135,8 @@ pub struct Hub {
     keys: KeyList,
     part_bytes: Vec<u8>,
     scan: RequestScan,
+    /// The bytes that are being run, if they are many and were kept.
+    whole_input: Option<Bytes>,
     #[expect(
         clippy::disallowed_types,
         reason = "SCAN tokens are good at every worker; one short lock per SCAN"
@@ -143,7 +149,9 @@ pub struct Hub {
     stops: bool,
     /// How many parts have been placed: the newest one's `seq`.
     placed: u64,
+    /// Buffers for what clients are told, and for what nodes are asked and say: they differ in size.
     pool: Pool,
+    link_pool: Pool,
     random: u64,
     effects: Effects,
     counters: Counters,
@@ -231,11 +239,13 @@ impl Hub {
             keys: KeyList::default(),
             part_bytes: Vec::new(),
             scan: RequestScan::new(),
+            whole_input: None,
             trouble: String::new(),
             pause: None,
             stops: false,
             placed: 0,
             pool: Pool::new(SPARE_BYTES_MAX, SPARE_BUFFER_BYTES_MAX),
+            link_pool: Pool::new(SPARE_BYTES_MAX, SPARE_BUFFER_BYTES_MAX),
             effects: Effects::default(),
             counters: Counters::default(),
             settings,
@@ -298,9 +308,9 @@ impl Hub {
         }
     }
 
-    /// The nodes have said what they are: their `COMMAND` reply, if they gave one, and what we appear to be because of it.
-    pub fn on_node_facts(&mut self, reply: &[u8], face: Face) {
-        self.commands = Arc::new(self.commands.learn(reply));
+    /// The nodes have said what they are: the commands that there are, and what we appear to be because of it.
+    pub fn on_node_facts(&mut self, commands: Arc<CommandTable>, face: Face) {
+        self.commands = commands;
         self.face = face;
     }
 

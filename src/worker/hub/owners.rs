@@ -52,6 +52,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    pub(crate) fn link(&self, proto: Proto) -> Option<LinkId> {
+        let [resp2, resp3] = self.links;
+        match proto {
+            Proto::Resp2 => resp2,
+            Proto::Resp3 => resp3,
+        }
+    }
+
     pub(crate) fn link_mut(&mut self, proto: Proto) -> &mut Option<LinkId> {
         let [resp2, resp3] = &mut self.links;
         match proto {

@@ -257,16 +257,25 @@ impl Hub {
     }
 
     pub(super) fn push(&mut self, id: LinkId, part: Part, body: &Body<'_>) {
-        let Some(link) = self.link_mut(id) else {
+        let bytes = body.bytes();
+        let large =
+            (bytes.len() >= BY_REFERENCE_BYTES_MIN).then(|| match (body, &self.whole_input) {
+                (Body::Shared(bytes), _) => (*bytes).clone(),
+                (Body::Borrowed(_), Some(whole)) if std::ptr::eq::<[u8]>(&**whole, bytes) => {
+                    whole.clone()
+                }
+                (Body::Borrowed(_), Some(_) | None) => Bytes::copy_from_slice(bytes),
+            });
+        let place = self.links.get_mut(id.index as usize);
+        let Some(place) = place.filter(|place| place.generation == id.generation) else {
             debug_assert!(false, "a link that was just chosen is there");
             return;
         };
-        match body {
-            Body::Borrowed(bytes) if bytes.len() < BY_REFERENCE_BYTES_MIN => {
-                link.push_with(part, |log| log.extend_from_slice(bytes));
-            }
-            Body::Borrowed(bytes) => link.queue_mut().push(part, &Bytes::copy_from_slice(bytes)),
-            Body::Shared(bytes) => link.queue_mut().push(part, bytes),
+        let link = &mut place.link;
+        link.queue_mut().adopt(&mut self.link_pool);
+        match large {
+            Some(bytes) => link.queue_mut().push_shared(part, bytes),
+            None => link.push_with(part, |log| log.extend_from_slice(bytes)),
         }
         self.note_queued(id, &part);
     }

@@ -18,6 +18,7 @@ use crate::route::part::{Part, SessionId, Target, Ticket, Way};
 use crate::route::plan::{Plan, plan};
 use crate::route::split::{Cut, Splitter};
 use crate::topology::Slot;
+use crate::upstream::queue::BY_REFERENCE_BYTES_MIN;
 
 /// Whether a request has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +39,9 @@ impl Hub {
         }
         session.identity.last_active = now;
         if !session.input.is_empty() {
-            session.input.extend_from_slice(bytes);
-            if !session.stalled {
+            let needs = session.scan.as_ref().map_or(0, |scan| scan.needs());
+            keep_input(&mut session.input, bytes, needs);
+            if !session.stalled && session.input.len() >= needs {
                 self.run_held(now, id);
             }
             return self.check_share(id);
@@ -49,7 +51,8 @@ impl Hub {
             self.session_mut(id),
             bytes.get(used..).filter(|r| !r.is_empty()),
         ) {
-            session.input.extend_from_slice(rest);
+            let needs = session.scan.as_ref().map_or(0, |scan| scan.needs());
+            keep_input(&mut session.input, rest, needs);
         }
         self.check_share(id);
     }
@@ -73,8 +76,23 @@ impl Hub {
             return;
         };
         let mut input = std::mem::take(&mut session.input);
-        let used = self.run_requests(now, id, &input);
-        input.advance(used);
+        if input.len() < BY_REFERENCE_BYTES_MIN {
+            let used = self.run_requests(now, id, &input);
+            input.advance(used);
+        } else {
+            // If it is one request, a link may keep it as it is.
+            let whole = input.freeze();
+            self.whole_input = Some(whole.clone());
+            let used = self.run_requests(now, id, &whole);
+            self.whole_input = None;
+            let rest = whole.slice(used..);
+            drop(whole);
+            input = if rest.is_empty() {
+                BytesMut::new()
+            } else {
+                rest.try_into_mut().unwrap_or_else(|rest| (&*rest).into())
+            };
+        }
         if let Some(session) = self.session_mut(id) {
             session.input = if input.is_empty() {
                 BytesMut::new()
@@ -224,6 +242,9 @@ impl Hub {
                 return Ran::Taken;
             }
         };
+        if self.pass_request(id, row, request) {
+            return Ran::Taken;
+        }
         if let Some(ran) = self.run_by_state(now, id, row, request) {
             return ran;
         }
@@ -500,6 +521,16 @@ impl Hub {
             session.identity.proto,
         ))
     }
+}
+
+/// Appends to what is kept of a client's input, whose first request `needs` so many bytes. A claim may take four times the memory
+/// of what has arrived: so a large value is not copied for each doubling.
+fn keep_input(input: &mut BytesMut, bytes: &[u8], needs: usize) {
+    let has = input.len() + bytes.len();
+    if has > input.capacity() {
+        input.reserve(needs.min(4 * has).max(has) - input.len());
+    }
+    input.extend_from_slice(bytes);
 }
 
 /// The sections that an `INFO` asks for.

@@ -65,6 +65,7 @@ impl Hub {
             Some(Seat::Walks(walk)) => walk.step(owners),
             Some(
                 Seat::Waits
+                | Seat::Passes
                 | Seat::Gathers(_)
                 | Seat::Executes(_)
                 | Seat::Full { .. }

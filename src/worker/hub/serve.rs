@@ -3,9 +3,10 @@
 
 use std::io::{self, IoSlice};
 
-use super::Hub;
+use super::{Hub, Straight};
 use crate::clock::Now;
 use crate::downstream::session::Session;
+use crate::net::Pool;
 use crate::route::part::{LinkId, SessionId};
 use crate::upstream::link::LinkDown;
 
@@ -94,14 +95,14 @@ impl Hub {
     ) -> Served {
         for _ in 0..ROUNDS_MAX {
             self.run_stalled(now, id);
-            if self.write_client(now, id, socket).is_err() {
-                return Served::Over;
-            }
             let (limits, stops) = (&self.settings.limits, self.stops);
             let session = self.sessions.get_mut(id.index as usize);
             let Some(session) = session.filter(|s| s.generation == id.generation) else {
                 return Served::Over;
             };
+            if session.write(now, socket, &mut self.pool).is_err() {
+                return Served::Over;
+            }
             if let Some(end) = session.end() {
                 return end;
             }
@@ -125,34 +126,6 @@ impl Hub {
         Served::HasMore
     }
 
-    /// Writes what there is for a client, as much as its socket takes.
-    fn write_client(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        socket: &mut impl Socket,
-    ) -> io::Result<()> {
-        let session = self.sessions.get_mut(id.index as usize);
-        let Some(session) = session.filter(|s| s.generation == id.generation) else {
-            return Ok(());
-        };
-        while !session.out.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let used = session.out.slices(&mut slices);
-            match socket.write(slices.get(..used).unwrap_or_default()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    session.identity.last_active = now;
-                    session.out.advance(n);
-                    session.out.release(&mut self.pool);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Reads once from a link's socket; true: there may be more.
     ///
     /// # Errors
@@ -163,11 +136,13 @@ impl Hub {
         id: LinkId,
         socket: &mut impl Socket,
         buf: &mut [u8],
+        straight: Straight<'_>,
     ) -> Result<bool, LinkDown> {
         match socket.read(buf) {
             Ok(0) => Err(LinkDown::Lost("closed by the node".into())),
             Ok(n) => {
-                self.on_node_bytes(now, id, buf.get(..n).unwrap_or_default());
+                let bytes = buf.get(..n).unwrap_or_default();
+                self.on_node_bytes(now, id, bytes, straight);
                 Ok(socket.may_read())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -213,6 +188,31 @@ impl Hub {
 }
 
 impl Session {
+    /// Writes what there is for the client, as much as its socket takes.
+    fn write(&mut self, now: Now, socket: &mut impl Socket, pool: &mut Pool) -> io::Result<()> {
+        while !self.out.is_empty() {
+            let written = match self.out.one_slice() {
+                Some(bytes) => socket.write(&[IoSlice::new(bytes)]),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    let used = self.out.slices(&mut slices);
+                    socket.write(slices.get(..used).unwrap_or_default())
+                }
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.identity.last_active = now;
+                    self.out.advance(n);
+                    self.out.release(pool);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the connection is to end now, and how.
     fn end(&self) -> Option<Served> {
         if self.cut || (self.ended && (self.is_left() || self.is_finished())) {

@@ -142,6 +142,7 @@ impl Hub {
                 let gathers = session.replies.seats().filter_map(|seat| match seat {
                     Seat::Gathers(gather) => self.gathers.get(*gather as usize),
                     Seat::Waits
+                    | Seat::Passes
                     | Seat::Walks(_)
                     | Seat::Executes(_)
                     | Seat::Full { .. }
@@ -164,9 +165,9 @@ impl Hub {
                 add(part, bytes);
             }
             let oldest = place.link.queue().parts().next();
-            let partial = place.link.partial_bytes();
-            if let Some(session) = oldest.and_then(|part| add(part, partial))
-                && partial > SHARE_BYTES_MAX
+            let torn = place.link.torn_bytes();
+            if let Some(session) = oldest.and_then(|part| add(part, torn))
+                && torn > SHARE_BYTES_MAX
             {
                 arriving.push((place.id(index), session));
             }

@@ -257,7 +257,14 @@ impl Stage {
 
     fn run_link(&mut self, at: usize) {
         let wire = &mut self.wires[at];
-        let read = rig::read_link(&mut self.hub, self.now, wire.id, &mut wire.socket);
+        let clients = &mut self.clients;
+        let mut straight = |session: SessionId, bytes: &[u8]| {
+            let client = clients.iter_mut().find(|client| client.id == session);
+            let client = client.expect("a client that is there");
+            client.socket.take(bytes)
+        };
+        let (hub, socket) = (&mut self.hub, &mut wire.socket);
+        let read = rig::read_link(hub, self.now, wire.id, socket, &mut straight);
         let down = read.or_else(|| rig::write_link(&mut self.hub, wire.id, &mut wire.socket));
         wire.asked.append(&mut wire.socket.taken);
         if let Some(down) = down {
@@ -288,7 +295,7 @@ impl Stage {
             version: script.pick(&["7.0.0", "8.0.1", "9.1", "", "x"]).into(),
             required_password: None,
         };
-        self.hub.on_node_facts(b"*0\r\n", face);
+        self.hub.on_node_facts(Arc::new(CommandTable::new()), face);
         self.hub.on_trouble("nobody answers");
     }
 
@@ -464,6 +471,10 @@ fn limits(chosen: u8) -> Limits {
         limits.subscriber_output_bytes_max = 200;
         limits.transaction_bytes_max = 80;
         limits.blocked_input_bytes_max = 40;
+    }
+    if chosen & 4 != 0 {
+        limits.reply_straight_bytes_min = 1;
+        limits.reply_kept_bytes_max = 20;
     }
     if chosen & 16 != 0 {
         limits.idle_links_max = 1;

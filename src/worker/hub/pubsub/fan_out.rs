@@ -69,14 +69,19 @@ impl Hub {
             return;
         }
         let first = match session.identity.proto {
-            Proto::Resp2 => b"*",
+            Proto::Resp2 => &b"*"[..],
             Proto::Resp3 => b">",
         };
         session.out.adopt(&mut self.pool);
-        session.out.push_copy(first);
-        match &message.shared {
-            Some(shared) => session.out.push_bytes(shared.clone()),
-            None => session.out.push_copy(message.rest),
+        if session.replies.is_passing() {
+            let message = [first, message.rest].concat();
+            session.replies.interject(&message, &mut session.out);
+        } else {
+            session.out.push_copy(first);
+            match &message.shared {
+                Some(shared) => session.out.push_bytes(shared.clone()),
+                None => session.out.push_copy(message.rest),
+            }
         }
         self.counters.messages += 1;
         let waits = session.out.len() + session.replies.held_bytes();

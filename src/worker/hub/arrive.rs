@@ -1,0 +1,215 @@
+//! Bytes of nodes on their way in: cut into replies, each to whom it belongs.
+//!
+//! What is whole goes on from where it was read. What is torn is kept with its link until the rest has come, unless it is long
+//! and its client waits for nothing before it: then it passes through as it arrives (`Seat::Passes`).
+
+use super::{Hub, LinkPlace};
+use crate::clock::Now;
+use crate::resp::Proto;
+use crate::resp::reply::is_push;
+use crate::route::part::{LinkId, SessionId, Ticket};
+use crate::upstream::handshake::Greeted;
+use crate::upstream::link::{Cut, LinkDown};
+use crate::upstream::queue::Answered;
+
+/// Writes bytes to a session's socket at once, without keeping them; says how many it took. 0: none, for whatever reason.
+pub type Straight<'a> = &'a mut dyn FnMut(SessionId, &[u8]) -> usize;
+
+/// Least number of bytes by which a torn reply is mended at a time: headers of a long array are not worth a look each.
+const MEND_BYTES_MIN: usize = 16 * 1024;
+
+impl Hub {
+    /// Bytes have come from a node.
+    pub fn on_node_bytes(&mut self, now: Now, id: LinkId, bytes: &[u8], straight: Straight<'_>) {
+        let taken = self.take_bytes(now, id, bytes, straight);
+        match (taken, self.link_mut(id)) {
+            (Ok(()), Some(_)) => self.after_answers(now, id),
+            (Err(down), Some(_)) => {
+                self.note_link_woken(id);
+                self.on_link_down(now, id, &down);
+            }
+            (Ok(()) | Err(_), None) => {}
+        }
+    }
+
+    fn take_bytes(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        mut bytes: &[u8],
+        straight: Straight<'_>,
+    ) -> Result<(), LinkDown> {
+        // A reply that was torn comes first, with as many bytes as it needs and few of those behind it.
+        while let Some(mut torn) = self.link_mut(id).and_then(|link| link.take_torn()) {
+            let step = torn.wants.max(MEND_BYTES_MIN).min(bytes.len());
+            let (some, rest) = bytes.split_at(step);
+            torn.bytes.extend_from_slice(some);
+            bytes = rest;
+            let mut used = self.run_replies(now, id, &torn.bytes, straight)?;
+            used += self.pass_torn(
+                now,
+                id,
+                torn.bytes.get(used..).unwrap_or_default(),
+                straight,
+            );
+            torn.bytes.drain(..used);
+            if torn.bytes.is_empty() {
+                self.link_pool.give(torn.bytes);
+            } else if let Some(link) = self.link_mut(id) {
+                link.keep_torn(torn.bytes);
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+        let used = self.run_replies(now, id, bytes, straight)?;
+        let rest = bytes.get(used..).unwrap_or_default();
+        let used = self.pass_torn(now, id, rest, straight);
+        let rest = rest.get(used..).unwrap_or_default();
+        if !rest.is_empty() && self.link_exists(id) {
+            let mut kept = self.link_pool.take();
+            kept.extend_from_slice(rest);
+            if let Some(link) = self.link_mut(id) {
+                link.keep_torn(kept);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every whole reply in `buf` to whom it belongs; returns how many bytes that was.
+    fn run_replies(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        buf: &[u8],
+        straight: Straight<'_>,
+    ) -> Result<usize, LinkDown> {
+        let mut at = 0;
+        while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
+            let place = self.links.get_mut(id.index as usize);
+            let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation)
+            else {
+                return Ok(buf.len());
+            };
+            let cut = link
+                .cut(rest, &self.settings.reply)
+                .map_err(|error| LinkDown::Desync(error.reason()))?;
+            let Cut::Reply(len) = cut else { break };
+            let frame = rest.get(..len).unwrap_or_default();
+            at += len;
+            if let Some(ticket) = link.passing.take() {
+                self.pass_last(now, id, ticket, frame, straight);
+            } else if !self.pass_reply(now, id, frame, straight) {
+                self.on_frame(now, id, frame)?;
+            }
+        }
+        Ok(at)
+    }
+
+    /// A whole frame of any kind.
+    fn on_frame(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
+        let Some(link) = self.link_mut(id) else {
+            return Ok(());
+        };
+        if is_push(frame) {
+            if link.proto == Proto::Resp2 {
+                return Err(LinkDown::Desync("a push, which RESP2 does not have"));
+            }
+            self.on_push(now, id, frame);
+            return Ok(());
+        }
+        match link.on_greeting_reply(frame) {
+            None => self.on_reply(now, id, frame)?,
+            Some(Greeted::NotYet) => {}
+            Some(Greeted::Done) => self.on_link_open(now, id),
+            Some(Greeted::Refused(text)) => return Err(LinkDown::Refused(text)),
+            Some(Greeted::NotSetUp(text)) => return Err(LinkDown::NotSetUp(text)),
+        }
+        Ok(())
+    }
+
+    /// `torn` is the beginning of a reply, or a piece of it: passes it on if that is to be done. Returns how many bytes need not be
+    /// kept.
+    fn pass_torn(&mut self, now: Now, id: LinkId, torn: &[u8], straight: Straight<'_>) -> usize {
+        if torn.is_empty() {
+            return 0;
+        }
+        let kept_max = self.settings.limits.reply_kept_bytes_max;
+        let place = self.links.get_mut(id.index as usize);
+        let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation) else {
+            return 0;
+        };
+        let begins = link.passing.is_none() && torn.len() + link.wants() > kept_max;
+        if begins && link.takes_plain_reply(torn) {
+            let ticket = link.queue().plain_ticket();
+            link.passing = ticket.filter(|ticket| {
+                let session = self.sessions.get_mut(ticket.session.index as usize);
+                let session = session.filter(|s| s.generation == ticket.session.generation);
+                session.is_some_and(|session| {
+                    session.blocked.is_none() && session.replies.begin_passing(ticket.seat)
+                })
+            });
+        }
+        let Some(ticket) = link.passing else { return 0 };
+        let settled = link.forget_settled(torn.len());
+        let piece = torn.get(..settled).unwrap_or_default();
+        self.pass_piece(now, ticket.session, piece, straight);
+        settled
+    }
+
+    /// The last piece of a reply that passes through.
+    fn pass_last(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        ticket: Ticket,
+        piece: &[u8],
+        straight: Straight<'_>,
+    ) {
+        self.pass_piece(now, ticket.session, piece, straight);
+        let answered = self.link_mut(id).and_then(|link| link.queue_mut().answer());
+        // Its slot may have moved in the meantime.
+        if let Some(Answered::Part(part)) = answered
+            && part.misplaced
+        {
+            self.lanes.note_settled(part.target);
+        }
+        if let Some(session) = self.session_mut(ticket.session) {
+            session.replies.end_passing(&mut session.out);
+            self.note_session_woken(ticket.session);
+        }
+    }
+
+    /// Bytes for a client before which nothing is due: to its socket, or behind those that it has not taken. For one that has
+    /// left they are dropped.
+    fn pass_piece(&mut self, now: Now, id: SessionId, piece: &[u8], straight: Straight<'_>) {
+        let session = self.sessions.get_mut(id.index as usize);
+        let Some(session) = session.filter(|s| s.generation == id.generation) else {
+            return;
+        };
+        let mut rest = piece;
+        if session.out.is_empty() {
+            let taken = straight(id, piece);
+            session.identity.last_active = now;
+            rest = piece.get(taken..).unwrap_or_default();
+        }
+        if !rest.is_empty() {
+            session.out.adopt(&mut self.pool);
+            session.out.push_copy(rest);
+            self.note_session_woken(id);
+        }
+    }
+
+    /// A link is lost in the middle of a reply that passes through: nobody can give the client the rest.
+    pub(super) fn cut_passing(&mut self, id: SessionId) {
+        if let Some(session) = self.session_mut(id) {
+            tracing::debug!(
+                client = session.identity.id,
+                "cut: the rest of its reply is lost"
+            );
+            session.cut = true;
+            self.counters.replies_torn += 1;
+            self.note_session_woken(id);
+        }
+    }
+}

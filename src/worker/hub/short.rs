@@ -1,0 +1,126 @@
+//! The short ways: of nearly all requests to their links, and of nearly all replies to their seats.
+//!
+//! Each looks whether anything is out of the ordinary, and if so does nothing: the long ways (`request`, `place`, `answer`)
+//! know all cases. What is done here is what they would do.
+
+use super::{Hub, LinkPlace, Straight};
+use crate::clock::Now;
+use crate::command::Row;
+use crate::downstream::replies::Seat;
+use crate::resp::request::Request;
+use crate::route::part::{LinkId, Part, SessionId, Target, Ticket};
+use crate::topology::Slot;
+use crate::upstream::queue::BY_REFERENCE_BYTES_MIN;
+
+impl Hub {
+    /// A request about one key that any node may be asked at once: for the slot's node, whose link is there. False: nothing
+    /// was done.
+    pub(super) fn pass_request(
+        &mut self,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+    ) -> bool {
+        let Some(key) = row.first_key().filter(|_| row.is_plain()) else {
+            return false;
+        };
+        let is_calm = self.lanes.is_empty() && self.standing.is_empty() && self.pause.is_none();
+        if !is_calm || request.bytes.len() >= BY_REFERENCE_BYTES_MIN {
+            return false;
+        }
+        let session = self.sessions.get_mut(id.index as usize);
+        let Some(session) = session.filter(|s| s.generation == id.generation) else {
+            return false;
+        };
+        if session.subscriptions.is_some() || session.transaction.is_some() {
+            return false;
+        }
+        let (slot, proto) = (Slot::of_key(request.arg(key)), session.identity.proto);
+        let node = self.owners.of(slot).and_then(|id| self.owners.node(id));
+        let link = node
+            .filter(|node| !node.suspect)
+            .and_then(|node| node.link(proto));
+        let Some(link) = link else { return false };
+        let place = self.links.get_mut(link.index as usize);
+        let Some(place) = place.filter(|place| place.generation == link.generation) else {
+            return false;
+        };
+        let queue = place.link.queue_mut();
+        let limits = &self.settings.limits;
+        let has_room = queue.unsent_bytes() + request.bytes.len() < limits.link_queue_bytes_soft
+            && queue.len() + 1 < limits.link_queue_requests_max;
+        if !has_room {
+            return false;
+        }
+        session.silent = !session.identity.take_reply_wish();
+        session.identity.last_command = Some(row.name);
+        let seat = session.replies.open(Seat::Waits, session.silent);
+        let ticket = Ticket {
+            session: id,
+            seat,
+            part: 0,
+        };
+        self.counters.requests += 1;
+        self.placed += 1;
+        let part = Part {
+            seq: self.placed,
+            ..Part::new(ticket, Target::Slot(slot), row, proto)
+        };
+        queue.adopt(&mut self.link_pool);
+        queue.push_with(part, |log| log.extend_from_slice(request.bytes));
+        if !place.wake_noted {
+            place.wake_noted = true;
+            self.effects.links.push(link);
+        }
+        true
+    }
+
+    /// A reply that is no error and counts nothing, for a seat that waits for just this. False: nothing was done.
+    pub(super) fn pass_reply(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        frame: &[u8],
+        straight: Straight<'_>,
+    ) -> bool {
+        let place = self.links.get_mut(id.index as usize);
+        let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation) else {
+            return false;
+        };
+        if !link.takes_plain_reply(frame) {
+            return false;
+        }
+        let Some(ticket) = link.queue().plain_ticket() else {
+            return false;
+        };
+        let session = self.sessions.get_mut(ticket.session.index as usize);
+        let Some(session) = session.filter(|s| s.generation == ticket.session.generation) else {
+            return false;
+        };
+        if session.blocked.is_some() {
+            return false;
+        }
+        let mut rest = frame;
+        let is_large = frame.len() >= self.settings.limits.reply_straight_bytes_min;
+        if is_large && session.out.is_empty() && session.replies.is_next(ticket.seat) {
+            let taken = straight(ticket.session, frame);
+            session.identity.last_active = now;
+            rest = frame.get(taken..).unwrap_or_default();
+        }
+        if !rest.is_empty() {
+            session.out.adopt(&mut self.pool);
+        }
+        if !session.replies.pass(ticket.seat, &mut session.out, rest) {
+            return false;
+        }
+        link.queue_mut().drop_oldest();
+        let waiting_bytes = session.out.len() + session.replies.held_bytes();
+        if waiting_bytes > self.settings.limits.session_output_bytes_max {
+            self.note_session_woken(ticket.session);
+        } else if !session.wake_noted {
+            session.wake_noted = true;
+            self.effects.sessions.push(ticket.session);
+        }
+        true
+    }
+}
