@@ -269,9 +269,14 @@ impl Link {
         is_plain && self.is_open() && self.block_error.is_none()
     }
 
-    /// The bytes of a torn reply that need not be seen again leave the buffer: returns how many.
+    /// How many of the bytes of a torn reply need not be seen again.
+    pub fn settled(&self, buffered: usize) -> usize {
+        self.scan.settled(buffered)
+    }
+
+    /// These bytes leave the buffer: returns how many.
     pub fn forget_settled(&mut self, buffered: usize) -> usize {
-        let settled = self.scan.settled(buffered);
+        let settled = self.settled(buffered);
         self.scan.forget(settled);
         settled
     }

@@ -93,8 +93,8 @@ fn a_reply_too_few_is_a_slow_node_until_the_link_ends() {
     scene.recovers();
 }
 
-#[test]
-fn a_reply_that_stops_in_its_middle_costs_what_has_come_of_it() {
+/// A node says the beginning of a reply of so many bytes, and after a while nothing more.
+fn reply_that_stops(announced: usize, come: usize) -> (Scene, Conn, impl FnOnce()) {
     let scene = Scene::new(2);
     let begun = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&begun);
@@ -104,8 +104,8 @@ fn a_reply_that_stops_in_its_middle_costs_what_has_come_of_it() {
         if told.swap(true, Ordering::Relaxed) {
             return well_behaved(words, stream);
         }
-        stream.write_all(b"$500000000\r\n")?;
-        stream.write_all(&vec![b'x'; 1 << 20])?;
+        write!(stream, "${announced}\r\n")?;
+        stream.write_all(&vec![b'x'; come])?;
         wait_until("the test goes on", LIMIT, || ends.load(Ordering::Relaxed));
         Err(io::ErrorKind::Other.into())
     });
@@ -113,8 +113,26 @@ fn a_reply_that_stops_in_its_middle_costs_what_has_come_of_it() {
     conn.send_raw(&get(&scene.sick));
     wait_until("it begins", LIMIT, || begun.load(Ordering::Relaxed));
     scene.others_are_served(Duration::from_millis(200));
-    end.store(true, Ordering::Relaxed);
+    (scene, conn, move || end.store(true, Ordering::Relaxed))
+}
+
+#[test]
+fn a_reply_that_stops_in_its_middle_is_asked_for_again() {
+    let (scene, mut conn, end) = reply_that_stops(200_000, 100_000);
+    end();
     assert_eq!(conn.recv().text(), value_of(&scene.sick));
+    scene.recovers();
+}
+
+#[test]
+fn a_long_reply_that_stops_in_its_middle_ends_its_connection_and_only_that() {
+    let (scene, mut conn, end) = reply_that_stops(500_000_000, 1 << 20);
+    end();
+    // What had come has been passed on.
+    let got = conn.read_to_end();
+    assert!(got.starts_with(b"$500000000\r\nxxx"));
+    assert!(got.len() <= 12 + (1 << 20), "{}", got.len());
+    assert_eq!(scene.slotcar.counter("replies_torn"), 1);
     scene.recovers();
 }
 
@@ -355,9 +373,10 @@ impl Scene {
         let done = AtomicBool::new(false);
         let reply = thread::scope(|scope| {
             scope.spawn(|| self.others_are_served_until(|| done.load(Ordering::Relaxed)));
-            let reply = self.slotcar.conn().cmd(request);
+            // Also if it is none at all.
+            let reply = self.slotcar.conn().try_cmd(request);
             done.store(true, Ordering::Relaxed);
-            reply
+            reply.expect("a verdict")
         });
         let taken = start.elapsed();
         assert!(

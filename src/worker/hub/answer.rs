@@ -241,9 +241,16 @@ impl Hub {
         let Some(gather) = self.gathers.get_mut(index as usize) else {
             return;
         };
-        if !gather.on_reply(usize::from(ticket.part), frame) {
-            return;
+        if gather.on_reply(usize::from(ticket.part), frame) {
+            self.finish_gather(now, ticket, index);
         }
+    }
+
+    /// All replies have been put in: writes what they come to.
+    pub(super) fn finish_gather(&mut self, now: Now, ticket: Ticket, index: u32) {
+        let Some(gather) = self.gathers.get(index as usize) else {
+            return;
+        };
         // Only INFO looks at the face; all else is merged without making it.
         let (rows, census) = if gather.shows_face() {
             (self.section_rows(), self.census())

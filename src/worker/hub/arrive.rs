@@ -139,7 +139,9 @@ impl Hub {
         let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation) else {
             return 0;
         };
-        let begins = link.passing.is_none() && torn.len() + link.wants() > kept_max;
+        let begins = link.passing.is_none()
+            && torn.len() + link.wants() > kept_max
+            && link.settled(torn.len()) > 0;
         if begins && link.takes_plain_reply(torn) {
             let ticket = link.queue().plain_ticket();
             link.passing = ticket.filter(|ticket| {

@@ -100,6 +100,9 @@ impl Hub {
         if session.blocked.is_some() {
             return false;
         }
+        if let Some(&mut Seat::Gathers(index)) = session.replies.seat_mut(ticket.seat) {
+            return self.pass_to_gather(now, id, ticket, index, frame);
+        }
         let mut rest = frame;
         let is_large = frame.len() >= self.settings.limits.reply_straight_bytes_min;
         if is_large && session.out.is_empty() && session.replies.is_next(ticket.seat) {
@@ -120,6 +123,29 @@ impl Hub {
         } else if !session.wake_noted {
             session.wake_noted = true;
             self.effects.sessions.push(ticket.session);
+        }
+        true
+    }
+
+    /// One of several replies that become one.
+    fn pass_to_gather(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        ticket: Ticket,
+        index: u32,
+        frame: &[u8],
+    ) -> bool {
+        let Some(gather) = self.gathers.get_mut(index as usize) else {
+            return false;
+        };
+        let is_last = gather.on_reply(usize::from(ticket.part), frame);
+        if let Some(link) = self.link_mut(id) {
+            link.queue_mut().drop_oldest();
+        }
+        if is_last {
+            self.finish_gather(now, ticket, index);
+            self.note_session_woken(ticket.session);
         }
         true
     }
