@@ -1,5 +1,5 @@
-//! The least that can stand between a client and a server: takes what one says and says it to the other, by turns, one
-//! client at a time. `relay LISTEN_PORT SERVER_PORT`, for `benches/compare.sh`: no proxy can be quicker than this.
+//! The least that can stand between a client and a server: takes what one says and says it to the other, by turns, in a
+//! thread for each client. `relay LISTEN_PORT SERVER_PORT`, for `benches/compare.sh`: no proxy can be quicker than this.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ fn main() -> io::Result<()> {
         return Ok(());
     };
     for client in TcpListener::bind(("127.0.0.1", listen))?.incoming() {
-        // One that has left is followed by the next.
-        let _left = relay(client?, TcpStream::connect(("127.0.0.1", server))?);
+        let (client, server) = (client?, TcpStream::connect(("127.0.0.1", server))?);
+        std::thread::spawn(move || relay(client, server));
     }
     Ok(())
 }

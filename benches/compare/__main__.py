@@ -13,6 +13,7 @@ from pathlib import Path
 
 import idle
 import report
+import scale
 from bed import HOST, Bed, end_on_signals
 from loads import DEFAULT, LOADS
 from measure import Failed, Run, run, system_calls
@@ -26,6 +27,9 @@ def main():
     if os.getloadavg()[0] > 0.5:
         note("the machine is busy: figures will scatter by 15 % and more")
     circumstances = report.machine() | {"rounds": str(options.rounds), "requests": str(options.requests)}
+    if options.scale:
+        print(scale.measure(options, progress))
+        return
     with Bed() as bed:
         targets = start(Targets(bed, options.bin), options.targets)
         circumstances |= {target.name: target.version for target in targets}
@@ -55,20 +59,23 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="compare.sh",
         description="The same redis-benchmark load, in turn, at a plain server (direct), through slotcar and Envoy to\n"
-        "a cluster of three primaries, and through nutcracker to a plain server. Prints medians over rounds.",
+        "a cluster of three primaries, and through nutcracker to a plain server (nutcracker3: to three; relay: what any\n"
+        "process in between costs at least, for loads of one connection). Prints medians over rounds.",
         epilog=f"loads:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bin", type=Path, metavar="PATH", help="slotcar's binary (else: cargo build --release)")
     parser.add_argument("--loads", type=known(LOADS), default=known(LOADS)(DEFAULT), help=f"default {DEFAULT}")
     names = Targets.NAMES
-    parser.add_argument("--targets", type=known(names), default=list(names), help=f"default {','.join(names)}")
+    usual = ",".join(Targets.USUAL)
+    parser.add_argument("--targets", type=known(names), default=known(names)(usual), help=f"default {usual}")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3; 5 or more for a verdict")
     parser.add_argument(
         "--requests", type=int, default=40_000, metavar="N", help="of a plain GET; others in proportion; default 40000"
     )
     parser.add_argument("--syscalls", action="store_true", help="count system calls too, in runs of their own (strace)")
     parser.add_argument("--idle", action="store_true", help="also: memory for idle clients, time to start, size (strip)")
+    parser.add_argument("--scale", action="store_true", help="instead: slotcar with more workers, and before more nodes")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="every run, with machine and versions as comments")
     options = parser.parse_args()
     if options.syscalls and shutil.which("strace") is None:
@@ -104,7 +111,7 @@ def rounds(options, targets: list[Target], bed: Bed) -> tuple[list[Run], set[tup
         turn = (round_ - 1) % len(targets)
         for name in options.loads:
             for target in targets[turn:] + targets[:turn]:
-                if (name, target.name) in broken:
+                if (name, target.name) in broken or not LOADS[name].suits(target.name, target.clients_max):
                     continue
                 progress(f"round {round_} of {options.rounds}: {name} at {target.name}")
                 try:
@@ -139,7 +146,8 @@ def counted_calls(options, targets: list[Target], broken, bed: Bed) -> dict[tupl
     calls = {}
     for name in options.loads:
         for target in targets:
-            if target.process is None or (name, target.name) in broken:
+            suits = LOADS[name].suits(target.name, target.clients_max)
+            if target.process is None or (name, target.name) in broken or not suits:
                 continue
             progress(f"system calls: {name} at {target.name}")
             requests = LOADS[name].requests(options.requests // 4)

@@ -4,6 +4,7 @@ Everything lives in one temporary directory and on ports that were free; each pr
 """
 
 import binascii
+import bisect
 import shutil
 import signal
 import socket
@@ -11,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 
 from loads import FAMILIES
 
 HOST = "127.0.0.1"
-READY_S = 10.0
+READY_S = 30.0
 
 
 class Bed:
@@ -56,18 +58,52 @@ class Bed:
 
 
 class Server:
-    """One redis-server, empty, without persistence."""
+    """One redis-server, empty, without persistence; with `nodes`, a node of the cluster that this nodes.conf describes."""
 
-    def __init__(self, bed: Bed, name: str, cluster: bool):
-        self.port, bus_port = free_ports(2)
+    def __init__(self, bed: Bed, name: str, ports: tuple[int, int], nodes: str = ""):
+        self.port, bus_port = ports
         home = bed.directory / name
         home.mkdir()
         command = ["redis-server", "--port", str(self.port), "--bind", HOST, "--dir", str(home), "--save", ""]
         command += ["--appendonly", "no", "--maxclients", "20000"]
-        if cluster:
-            command += ["--cluster-enabled", "yes", "--cluster-port", str(bus_port)]
+        if nodes:
+            (home / "nodes.conf").write_text(nodes)
+            # Nodes of a large cluster would talk about one another all the time.
+            command += ["--cluster-enabled", "yes", "--cluster-port", str(bus_port), "--cluster-node-timeout", "60000"]
         self.process = bed.start(name, command)
-        self.connection = wait_for(lambda: Connection(self.port), f"{name} to listen")
+
+    @cached_property
+    def connection(self) -> "Connection":
+        return wait_for(lambda: Connection(self.port), f"port {self.port} to listen")
+
+
+def start_plain(bed: Bed, name: str) -> Server:
+    return Server(bed, name, tuple(free_ports(2)))
+
+
+def start_cluster(bed: Bed, name: str, count: int) -> list[Server]:
+    """As many primaries, with slots in equal ranges: each begins with what gossip would tell it in the end."""
+    ports = free_ports(2 * count)
+    pairs = list(zip(ports[::2], ports[1::2]))
+    bounds = [16384 * n // count for n in range(count + 1)]
+
+    def line(n: int, flags: str) -> str:
+        port, bus_port = pairs[n]
+        slots = f"{bounds[n]}-{bounds[n + 1] - 1}"
+        return f"{n:040x} {HOST}:{port}@{bus_port} {flags} - 0 0 {n + 1} connected {slots}\n"
+
+    def nodes(me: int) -> str:
+        lines = [line(n, "myself,master" if n == me else "master") for n in range(count)]
+        return "".join(lines) + f"vars currentEpoch {count} lastVoteEpoch 0\n"
+
+    servers = [Server(bed, f"{name}-{n}", pairs[n], nodes(n)) for n in range(count)]
+
+    def agreed():
+        infos = [server.connection.ask("CLUSTER", "INFO") for server in servers]
+        return all(b"cluster_state:ok" in info and b"cluster_slots_ok:16384" in info for info in infos)
+
+    wait_for(agreed, "the cluster to form")
+    return servers
 
 
 class Connection:
@@ -107,37 +143,22 @@ class Connection:
         self.socket.close()
 
 
-def join(servers: list[Server]):
-    """Makes one cluster of empty servers: slots in equal ranges, then gossip until every one of them says ok."""
-    bounds = [16384 * n // len(servers) for n in range(len(servers) + 1)]
-    for n, server in enumerate(servers):
-        ask = server.connection.ask
-        ask("CLUSTER", "ADDSLOTSRANGE", bounds[n], bounds[n + 1] - 1)
-        ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
-    first, *others = servers
-    for other in others:
-        bus_port = int(other.connection.ask("CONFIG", "GET", "cluster-port")[1])
-        first.connection.ask("CLUSTER", "MEET", HOST, other.port, bus_port)
-
-    def agreed():
-        infos = [server.connection.ask("CLUSTER", "INFO") for server in servers]
-        return all(b"cluster_state:ok" in info and b"cluster_slots_ok:16384" in info for info in infos)
-
-    wait_for(agreed, "the cluster to form")
-
-
-def fill(servers: list[Server]):
-    """Stores every family, each key at the server whose equal share of the slots it falls into."""
+def fill(servers: list[Server], families=FAMILIES):
+    """Stores families of keys, each key at the server whose equal share of the slots it falls into."""
     shares = [[] for _ in servers]
-    for family in FAMILIES:
-        value = family.value()
-        for n in range(family.count):
-            key = f"{family.name}:{n:012}".encode()
-            slot = binascii.crc_hqx(key, 0) % 16384
-            owner = next(i for i in range(len(servers)) if slot < 16384 * (i + 1) // len(servers))
-            shares[owner].append((key, value))
+    bounds = [16384 * (n + 1) // len(servers) for n in range(len(servers))]
+    for key, value in keys_and_values(families):
+        slot = binascii.crc_hqx(key, 0) % 16384
+        shares[bisect.bisect_right(bounds, slot)].append((key, value))
     for server, pairs in zip(servers, shares):
         server.connection.store(pairs)
+
+
+def keys_and_values(families):
+    for family in families:
+        value = family.value()
+        for n in range(family.count):
+            yield f"{family.name}:{n:012}".encode(), value
 
 
 def spell(words) -> bytes:

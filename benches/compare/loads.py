@@ -31,6 +31,7 @@ class Load:
 
     `share` is the fraction of `--requests` that is sent, so that every load takes about as long.
     `idle` clients stay connected and silent meanwhile.
+    `fan_out`: messages are published and heard through the target meanwhile.
     `goals` are the highest ratios wanted of slotcar's CPU per request to a peer's.
     """
 
@@ -41,10 +42,14 @@ class Load:
     clients: int = 50
     pipeline: int = 1
     idle: int = 0
+    fan_out: bool = False
     goals: dict[str, float] = field(default_factory=dict)
 
     def requests(self, of_a_plain_get: int) -> int:
         return max(self.clients, int(of_a_plain_get * self.share))
+
+    def suits(self, target: str, clients_max: int) -> bool:
+        return self.clients <= clients_max and not (self.fan_out and target not in KNOWS_CHANNELS)
 
     def description(self) -> str:
         keys = sum(word == "KEY" for word in self.words)
@@ -52,6 +57,7 @@ class Load:
         parts.append(f"{self.clients} connection{'s' if self.clients > 1 else ''}")
         parts += [f"pipeline {self.pipeline}"] if self.pipeline > 1 else []
         parts += [f"{self.idle} idle clients"] if self.idle else []
+        parts += ["with Pub/Sub beside it"] if self.fan_out else []
         return ", ".join(parts)
 
     def arguments(self, requests: int) -> list[str]:
@@ -68,6 +74,9 @@ class Load:
     def standard_input(self) -> bytes:
         return self.family.value() if self.words[-1] == "VALUE" else b""
 
+
+# The others refuse SUBSCRIBE.
+KNOWS_CHANNELS = ("direct", "slotcar")
 
 GET, SET = ("get", "KEY"), ("set", "KEY", "VALUE")
 MGET10, MSET10 = ("mget",) + ("KEY",) * 10, ("mset",) + ("KEY", "VALUE") * 10
@@ -92,6 +101,7 @@ LOADS = {
         Load("get1m", GET, 0.01, family=BLOB, clients=10),
         Load("set1m", SET, 0.01, family=BLOB, clients=10),
         Load("get_idle2000", GET, 1.0, idle=2000),
+        Load("get_pubsub", GET, 1.0, fan_out=True),
     )
 }
 

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 
 from bed import HOST, wait_for
+from fan_out import FanOut
 from loads import Load
 from targets import Target
 
@@ -40,9 +42,10 @@ class Run:
 
 def run(load: Load, target: Target, round_: int, requests: int, directory: Path) -> Run:
     idle = [socket.create_connection((HOST, target.port)) for _ in range(load.idle)]
-    before = Cost(target)
-    words, rss = benchmark(load, target, requests, directory)
-    after = Cost(target)
+    with FanOut(target.port) if load.fan_out else nullcontext():
+        before = Cost(target)
+        words, rss = benchmark(load, target, requests, directory)
+        after = Cost(target)
     for connection in idle:
         connection.close()
 

@@ -49,7 +49,7 @@ def ratios(runs: list[Run]) -> str:
 
     Each round gives one ratio, so a machine that slows down for some rounds slows both sides of it.
     """
-    peers = [peer for peer in ("envoy", "nutcracker") if any(run.target == peer for run in runs)]
+    peers = [peer for peer in ("envoy", "nutcracker", "nutcracker3") if any(run.target == peer for run in runs)]
     rows = [["CPU per request", *(f"slotcar / {peer}" for peer in peers)]]
     for load in dict.fromkeys(run.load for run in runs):
         row = [load]
@@ -77,7 +77,12 @@ def verdicts(runs: list[Run]) -> str:
         if clients == 1 and direct is not None:
             bound = direct * P50_OF_DIRECT_MAX
             add(f"{load}: p50 ms, {P50_OF_DIRECT_MAX} x direct", own["p50_ms"], bound, own["p50_ms"] <= bound)
-        for peer in ("envoy", "nutcracker"):
+            for other in ("direct", "relay"):
+                rate = median(runs, load, other, "per_second")
+                if rate is not None:
+                    # One client: the mean latency is the inverse of the rate, and finer than redis-benchmark's 8 µs.
+                    rows.append([f"{load}: mean latency / {other}", f"{rate / own['per_second']:.2f}", "", ""])
+        for peer in ("envoy", "nutcracker", "nutcracker3"):
             p50, rate = median(runs, load, peer, "p50_ms"), median(runs, load, peer, "per_second")
             if clients == 50 and p50 is not None:
                 add(f"{load}: p50 ms, below {peer}", own["p50_ms"], p50, own["p50_ms"] < p50)

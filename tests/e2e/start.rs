@@ -6,6 +6,7 @@ on_both!(
     one_seed_of_three_is_enough,
     without_any_seed_it_says_so_and_works_when_the_cluster_comes_up,
     several_workers_serve_as_one,
+    workers_share_the_clients_evenly_and_have_one_link_to_each_node,
 );
 
 fn one_seed_of_three_is_enough(kind: ServerKind) {
@@ -78,5 +79,28 @@ fn several_workers_serve_as_one(kind: ServerKind) {
                 .text(),
             "12"
         );
+    }
+}
+
+fn workers_share_the_clients_evenly_and_have_one_link_to_each_node(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let slotcar = Slotcar::start(&["--cluster", &cluster.seeds(), "--workers", "2"]);
+    let mut conns: Vec<_> = (0..8).map(|_| slotcar.conn()).collect();
+    for (index, conn) in conns.iter_mut().enumerate() {
+        for key in 0..300 {
+            conn.ok(&["SET", &format!("key:{key}"), &index.to_string()]);
+        }
+    }
+    for conn in &mut conns {
+        // A worker tells of its own clients.
+        let clients = conn.ok(&["CLIENT", "LIST"]).text();
+        assert_eq!(clients.lines().count(), 4, "{clients}");
+    }
+    for node in cluster.primaries() {
+        let clients = cluster.conn(node).ok(&["CLIENT", "LIST"]).text();
+        let links = clients
+            .lines()
+            .filter(|line| line.contains(" name=slotcar "));
+        assert_eq!(links.count(), 2, "{clients}");
     }
 }
