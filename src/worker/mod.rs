@@ -62,6 +62,7 @@ pub struct Worker {
     /// Empty between turns: kept for their memory.
     woken_clients: Vec<SessionId>,
     woken_links: Vec<LinkId>,
+    hopes: Hopes,
     /// When links that are connected must have been greeted, in that order.
     greeted_until: VecDeque<(Now, LinkId)>,
     /// When time was last looked after.
@@ -125,6 +126,31 @@ struct Stop {
     /// When nothing more is read from those who never pause.
     reads_until: Option<Now>,
     until: Now,
+}
+
+/// Whether it is worth to look at the sockets once more within a turn: after one look in vain the next turn does without, after
+/// several the next three.
+#[derive(Default)]
+struct Hopes {
+    in_vain: u8,
+    turns_without: u8,
+}
+
+impl Hopes {
+    fn allow(&mut self) -> bool {
+        let is_due = self.turns_without == 0;
+        self.turns_without = self.turns_without.saturating_sub(1);
+        is_due
+    }
+
+    fn note(&mut self, found: bool) {
+        self.in_vain = if found {
+            0
+        } else {
+            (2 * self.in_vain + 1).min(3)
+        };
+        self.turns_without = self.in_vain;
+    }
 }
 
 /// Whose event it is.
@@ -192,6 +218,7 @@ impl Worker {
             unread: Vec::new(),
             woken_clients: Vec::new(),
             woken_links: Vec::new(),
+            hopes: Hopes::default(),
             greeted_until: VecDeque::new(),
             ticked: Now::ZERO,
             stop: None,
@@ -236,10 +263,11 @@ impl Worker {
         self.serve_clients();
         // Who has just got a reply often asks again at once. A node that is busy can wait for that; an idle one does not.
         for _ in 0..LOOKS_MAX {
-            if !self.hub.adds_to_links() {
+            if !(self.hub.adds_to_links() && self.hopes.allow()) {
                 break;
             }
             self.look(events, Some(Duration::ZERO))?;
+            self.hopes.note(!events.is_empty());
             if events.is_empty() {
                 break;
             }
