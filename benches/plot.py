@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
+from loads import LOADS  # noqa: E402
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 COLOURS = {"slotcar": "#c0392b", "nutcracker": "#7f8c8d", "envoy": "#b4a7d6"}
@@ -77,11 +80,12 @@ def text(x: float, y: float, words: str, style: str) -> str:
 
 
 def table(circumstances, medians, source: Path) -> str:
+    medians = {load: each for load, each in medians.items() if "envoy" in each}
     targets = [target for target in COLOURS if any(target in each for each in medians.values())]
     lines = [f"| CPU µs per request | {' | '.join(targets)} |", "|---|" + "---|" * len(targets)]
     for load, each in medians.items():
         cells = [f"{each[target]['cpu_us']:.2f}" if target in each else "–" for target in targets]
-        lines.append(f"| `{load}` | {' | '.join(cells)} |")
+        lines.append(f"| {LOADS[load].description()} | {' | '.join(cells)} |")
     where = f"{circumstances.get('cores')} cores of {circumstances.get('processor')}, shared with the clients and the servers"
     lines.append(
         f"\nMedians of {circumstances.get('rounds')} interleaved rounds on {where}; `benches/compare.sh` repeats them, "
