@@ -17,7 +17,7 @@ use slotcar::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
 use slotcar::resp::write;
 use slotcar::route::split::Splitter;
-use slotcar::topology::Slot;
+use slotcar::topology::{Keyspace, Slot};
 
 fn main() {
     divan::main();
@@ -198,7 +198,11 @@ mod mget {
         let ((bytes, scan), mut splitter, mut out) =
             (request(keys), Splitter::default(), Vec::new());
         bencher.bench_local(|| {
-            splitter.split(Split::Keys, black_box(scan.request(&bytes)));
+            splitter.split(
+                Split::Keys,
+                black_box(scan.request(&bytes)),
+                Keyspace::Hashed,
+            );
             out.clear();
             for part in 0..splitter.slots().len() {
                 splitter.write_part(part, scan.request(&bytes), &mut out);
@@ -210,7 +214,7 @@ mod mget {
     #[divan::bench(args = KEYS)]
     fn merge(bencher: Bencher<'_, '_>, keys: usize) {
         let ((bytes, scan), mut splitter) = (request(keys), Splitter::default());
-        splitter.split(Split::Keys, scan.request(&bytes));
+        splitter.split(Split::Keys, scan.request(&bytes), Keyspace::Hashed);
         let parts = splitter.slots().len();
         let replies: Vec<Vec<u8>> = (0..parts)
             .map(|part| {

@@ -11,14 +11,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, CrossSlot, ListenAddr, Upstream};
-use crate::control::{self, Control, Credentials, NodeFacts, Source};
+use crate::config::{self, Config, CrossSlot, ListenAddr, Upstream};
+use crate::control::{self, Control, Credentials, NodeFacts, Source, SourceKind};
 use crate::memory::{self, Gauge};
 use crate::net;
 use crate::resp::reply::ReplyLimits;
 use crate::resp::request::RequestLimits;
 use crate::route::scan::ScanBook;
 use crate::route::verdict::RetryLimits;
+use crate::topology::Keyspace;
 use crate::upstream::backoff::BackoffLimits;
 use crate::upstream::handshake::Greeting;
 use crate::worker::accept::{self, Doors, Listener};
@@ -165,15 +166,49 @@ fn clients_beside(reserved: usize, descriptors: usize) -> usize {
 }
 
 fn source(config: &Config) -> Source {
-    let Upstream::Cluster { seeds } = &config.upstream;
-    let credentials = config.credentials.as_ref();
+    let (seeds, kind) = match &config.upstream {
+        Upstream::Cluster { seeds } => (seeds.clone(), SourceKind::Cluster),
+        Upstream::Sentinel {
+            sentinels,
+            master_name,
+            credentials,
+        } => {
+            let kind = SourceKind::Sentinel {
+                master_name: master_name.as_str().into(),
+                credentials: credentials.as_ref().map(log_in),
+            };
+            (sentinels.clone(), kind)
+        }
+        Upstream::Server { endpoint, .. } => (vec![endpoint.clone()], SourceKind::Server),
+    };
     Source {
-        credentials: credentials.map(|c| Credentials {
-            user: c.username.clone(),
-            password: c.password.clone(),
-        }),
+        kind,
+        credentials: config.credentials.as_ref().map(log_in),
         probe_interval: config.probe_interval,
-        ..Source::new(seeds.clone())
+        ..Source::new(seeds)
+    }
+}
+
+fn log_in(credentials: &config::Credentials) -> Credentials {
+    Credentials {
+        user: credentials.username.clone(),
+        password: credentials.password.clone(),
+    }
+}
+
+/// How keys are spread over what stands behind.
+fn keyspace(upstream: &Upstream) -> Keyspace {
+    match upstream {
+        Upstream::Cluster { .. } => Keyspace::Hashed,
+        Upstream::Sentinel { .. } | Upstream::Server { .. } => Keyspace::Whole,
+    }
+}
+
+/// Where sessions begin.
+fn database(upstream: &Upstream) -> u32 {
+    match upstream {
+        Upstream::Server { database, .. } => *database,
+        Upstream::Cluster { .. } | Upstream::Sentinel { .. } => 0,
     }
 }
 
@@ -200,7 +235,7 @@ fn start_workers(
             doors: counts.clone(),
             ..settings(config, port, &random, index)
         });
-        let face = worker::face(&NodeFacts::default());
+        let face = worker::face(&NodeFacts::default(), database(&config.upstream));
         let commands = control.published.commands.load_full();
         let (worker, door) = Worker::new(Setup {
             hub: Hub::new(settings, commands, face, scan_book.clone()),
@@ -209,6 +244,7 @@ fn start_workers(
             hints: control.hints.clone(),
             errands: errands.clone(),
             gauge: Gauge::new(config.memory_max.unwrap_or(0)),
+            database: database(&config.upstream),
         })?;
         doors.push(door);
         let (ended, grace) = (ended.clone(), config.shutdown_grace);
@@ -248,6 +284,7 @@ fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> 
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,
         },
+        keyspace: keyspace(&config.upstream),
         greeting: Greeting {
             user: credentials.and_then(|c| c.username.clone()),
             password: credentials.map(|c| c.password.clone()),

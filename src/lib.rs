@@ -1,4 +1,4 @@
-//! slotcar: one plain Redis on localhost, a Redis or Valkey Cluster behind it.
+//! slotcar: one plain Redis on localhost; a Redis or Valkey Cluster, a primary that Sentinels watch, or one server behind it.
 //!
 //! # The way of a request
 //!

@@ -73,7 +73,9 @@ impl Drop for Folder {
 static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 fn seeds(config: &Config) -> String {
-    let Upstream::Cluster { seeds } = &config.upstream;
+    let Upstream::Cluster { seeds } = &config.upstream else {
+        panic!("{}", config.upstream);
+    };
     let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
     seeds.join(" ")
 }
@@ -110,6 +112,81 @@ fn the_cluster_variables_of_an_app_work_without_any_flag() {
     );
     assert_eq!(password(&config), Some(&b"yourpassword"[..]));
     assert_eq!(config.credentials.unwrap().username, None);
+}
+
+/// The blocks of variables that apps have, whatever stands behind; the listener is elsewhere, because one of them names
+/// `localhost:6379`.
+#[test]
+fn the_variables_of_an_app_name_what_stands_behind_in_the_order_in_which_apps_look() {
+    let of_sentinels =
+        r#"REDIS_SENTINEL_HOSTS=[{"host":"sentinel-1","port":26379},{"host":"sentinel-2"}]"#;
+    for (variables, expected, password) in [
+        (
+            &["REDIS_URL=redis://localhost:6379"][..],
+            "server localhost:6379",
+            None,
+        ),
+        (
+            &[
+                "REDIS_HOST=localhost",
+                "REDIS_PORT=6379",
+                "REDIS_PASSWORD=yourpassword",
+            ],
+            "server localhost:6379",
+            Some("yourpassword"),
+        ),
+        (
+            &["REDIS_HOST=redis", "REDIS_PORT=7000", "REDIS_URL="],
+            "server redis:7000",
+            None,
+        ),
+        (
+            &[
+                of_sentinels,
+                "REDIS_MASTER_NAME=main",
+                "REDIS_PASSWORD=yourpassword",
+            ],
+            "main of the Sentinels sentinel-1:26379 sentinel-2:26379",
+            Some("yourpassword"),
+        ),
+        (
+            &[of_sentinels, "REDIS_URL=redis://localhost"],
+            "mymaster of the Sentinels sentinel-1:26379 sentinel-2:26379",
+            None,
+        ),
+        (
+            &[of_sentinels, "REDIS_CLUSTER_NODES=a:1"],
+            "cluster a:1",
+            None,
+        ),
+        (
+            &[
+                "REDIS_URL=redis://:of-the-url@h/2",
+                "REDIS_HOST=other",
+                "REDIS_PASSWORD=yourpassword",
+            ],
+            "server h:6379, database 2",
+            Some("of-the-url"),
+        ),
+        (
+            &["SLOTCAR_SENTINEL=s", "REDIS_CLUSTER_NODES=a:1"],
+            "mymaster of the Sentinels s:26379",
+            None,
+        ),
+    ] {
+        let config = Setup {
+            flags: "--listen 127.0.0.1:7777",
+            variables,
+            ..Setup::default()
+        }
+        .resolve()
+        .unwrap();
+        assert_eq!(config.upstream.to_string(), expected);
+        assert_eq!(
+            password,
+            self::password(&config).map(|bytes| str::from_utf8(bytes).unwrap())
+        );
+    }
 }
 
 #[test]
@@ -287,7 +364,10 @@ fn a_password_comes_from_the_place_that_wins() {
     }
 }
 
-const PLACES: &str = "--cluster, SLOTCAR_CLUSTER, cluster in the file, or REDIS_CLUSTER_NODES";
+const PLACES: &str = "--cluster, --sentinel and --upstream, the variables and keys of the same names, \
+    REDIS_CLUSTER_NODES, REDIS_SENTINEL_HOSTS, REDIS_URL and REDIS_HOST";
+const URL: &str =
+    "redis://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]";
 const SEEDS: &str =
     "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}";
 const ADDRESS: &str =
@@ -427,7 +507,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (file("listn = '127.0.0.1:1'"), "listn ({folder}/slotcar.toml:1): there is no such key; expected listen".into()),
         (
             file("[timeouts]\nread = 3"),
-            "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, username, \
+            "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
              password, password-file, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
              shutdown-grace, log-level, log-format"
                 .into(),
@@ -458,41 +538,49 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
         (
             "",
             &[],
+            format!("cluster: is not set, nor is any other upstream; looked for {PLACES}"),
+        ),
+        (
+            "--sentinel a --upstream redis://h",
+            &[],
+            "sentinel (flag --sentinel): is given beside upstream (flag --upstream); expected one of them"
+                .to_owned(),
+        ),
+        (
+            "",
+            &["SLOTCAR_UPSTREAM=http://u:hunter2@h"],
+            format!("upstream (environment SLOTCAR_UPSTREAM): is no URL of a server; expected {URL}"),
+        ),
+        (
+            "",
+            &["REDIS_URL=rediss://:hunter2@h"],
             format!(
-                "cluster: is not set, nor is any other upstream; looked for {PLACES}; \
-                 then for REDIS_SENTINEL_HOSTS, REDIS_URL, REDIS_HOST"
+                "upstream (environment REDIS_URL): asks for TLS, which this version does not have yet; expected {URL}"
             ),
         ),
         (
             "",
-            &[
-                r#"REDIS_SENTINEL_HOSTS=[{"host":"sentinel-1","port":26379},{"host":"sentinel-2","port":26379}]"#,
-                "REDIS_MASTER_NAME=mymaster",
-                "REDIS_PASSWORD=yourpassword",
-            ],
-            format!(
-                "cluster (environment REDIS_SENTINEL_HOSTS): is not set, and this names Sentinels, \
-                 but this version serves clusters only; expected {PLACES}"
-            ),
+            &["REDIS_URL=redis://localhost:6379"],
+            "upstream (environment REDIS_URL): is where slotcar itself listens (127.0.0.1:6379); expected another --listen"
+                .to_owned(),
         ),
         (
             "",
-            &[
-                "REDIS_URL=redis://:hunter2@localhost:6379",
-                "REDIS_HOST=localhost",
-            ],
-            format!(
-                "cluster (environment REDIS_URL): is not set, and this names one server, \
-                 but this version serves clusters only; expected {PLACES}"
-            ),
+            &["REDIS_HOST=127.0.0.1"],
+            "upstream-host (environment REDIS_HOST): is where slotcar itself listens (127.0.0.1:6379); expected another --listen"
+                .to_owned(),
         ),
         (
-            "",
-            &["REDIS_HOST=localhost", "REDIS_CLUSTER_NODES="],
-            format!(
-                "cluster (environment REDIS_HOST): is not set, and this names one server, \
-                 but this version serves clusters only; expected {PLACES}"
-            ),
+            "--upstream-host h --upstream-port 0",
+            &[],
+            "upstream-port (flag --upstream-port): \"0\" is out of range; expected a port from 1 to 65535"
+                .to_owned(),
+        ),
+        (
+            "--sentinel a --sentinel-username u",
+            &[],
+            "sentinel-username (flag --sentinel-username): has no password beside it; expected one, or a sentinel-password-file"
+                .to_owned(),
         ),
         (
             "--cluster redis://u:hunter2@a:1",

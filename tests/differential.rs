@@ -90,6 +90,20 @@ mod slotcar_answers_like_a_plain_server {
     }
 }
 
+mod slotcar_before_one_server_answers_like_it {
+    use super::{ServerKind, compare_one_server};
+
+    #[test]
+    fn redis_7() {
+        compare_one_server(ServerKind::Redis7);
+    }
+
+    #[test]
+    fn valkey_8() {
+        compare_one_server(ServerKind::Valkey8);
+    }
+}
+
 /// The script itself is sound: nothing in it depends on luck, and no step waits in vain.
 fn compare_plain(kind: ServerKind) {
     let (one, other) = (Server::start_plain(kind), Server::start_plain(kind));
@@ -122,14 +136,31 @@ fn show(script: &Script, protocol: Protocol, ran: &[Outcome]) {
 }
 
 fn compare_slotcar(kind: ServerKind) {
-    let plain = Server::start_plain(kind);
     let cluster = Cluster::start(kind, 3, 0);
+    compare_before(kind, Behind::Cluster, ["--cluster", &cluster.seeds()]);
+}
+
+fn compare_one_server(kind: ServerKind) {
+    let server = Server::start_plain(kind);
+    let url = format!("redis://{}", server.addr());
+    compare_before(kind, Behind::Server, ["--upstream", &url]);
+}
+
+/// What stands behind slotcar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Cluster,
+    Server,
+}
+
+fn compare_before(kind: ServerKind, behind: Behind, upstream: [&str; 2]) {
+    let plain = Server::start_plain(kind);
     let scripts = Script::all();
     let (mut found, mut steps) = (Vec::new(), 0);
     let mut slotcars: Vec<(&[String], Slotcar)> = Vec::new();
     for script in &scripts {
         if !slotcars.iter().any(|(flags, _)| *flags == script.flags) {
-            let mut args = vec!["--cluster".to_owned(), cluster.seeds()];
+            let mut args = upstream.map(str::to_owned).to_vec();
             args.extend_from_slice(&script.flags);
             slotcars.push((&script.flags, Slotcar::start(&args)));
         }
@@ -140,8 +171,11 @@ fn compare_slotcar(kind: ServerKind) {
             found.extend(differences(script, protocol, &ran, ["plain", "slotcar"]));
         }
     }
-    let wrong = exceptions::sift(kind, &scripts, &found);
-    let summary = format!("{kind:?}: {steps} steps, {} differ", found.len());
+    let wrong = exceptions::sift(kind, behind, &scripts, &found);
+    let summary = format!(
+        "{kind:?}, {behind:?}: {steps} steps, {} differ",
+        found.len()
+    );
     println!("{summary}");
     // Before the panic: what a dropped slotcar has to say is about its log.
     for line in &wrong {

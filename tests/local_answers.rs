@@ -121,6 +121,7 @@ fn compare_with<'a>(
     let face = Face {
         server: name.to_owned(),
         version: server.version(),
+        database: 0,
         required_password: server.password.map(|password| password.as_bytes().into()),
     };
     let mut told = 0;

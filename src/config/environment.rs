@@ -19,11 +19,6 @@ impl Environment {
         Self(env::vars_os().collect())
     }
 
-    /// Whether `name` is set to something.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.variable(name).is_some()
-    }
-
     /// What slotcar's own variables say.
     pub(super) fn own(&self, mistakes: &mut Vec<Mistake>) -> Vec<Given> {
         self.report_near_misses(mistakes);

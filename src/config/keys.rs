@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::mistake::Origin;
 use super::parse::{self, Problem};
+use super::url::{self, ServerUrl};
 use super::{CrossSlot, LogFormat, Secret, UnknownOutcome};
 use crate::net::ListenAddr;
 use crate::topology::Endpoint;
@@ -62,9 +63,87 @@ pub static KEYS: &[Key] = &[
         is_list: true,
         ..key("cluster", |draft, texts| {
             for text in texts {
-                draft.seeds.extend(parse::seeds(text)?);
+                draft.seeds.extend(parse::seeds(text, parse::DEFAULT_PORT)?);
             }
             Ok(())
+        })
+    },
+    Key {
+        value: "HOST:PORT,…",
+        about: "Sentinels that know the primary: some of them, the others are learnt",
+        expected: "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}",
+        app_name: Some("REDIS_SENTINEL_HOSTS"),
+        is_list: true,
+        ..key("sentinel", |draft, texts| {
+            for text in texts {
+                let sentinels = parse::seeds(text, parse::DEFAULT_SENTINEL_PORT)?;
+                draft.sentinels.extend(sentinels);
+            }
+            Ok(())
+        })
+    },
+    Key {
+        value: "NAME",
+        about: "What the Sentinels call the primary",
+        default: Some("mymaster"),
+        expected: "a name without spaces",
+        app_name: Some("REDIS_MASTER_NAME"),
+        ..key("master-name", |draft, texts| {
+            one(texts, parse::name).map(|name| draft.master_name = name)
+        })
+    },
+    Key {
+        value: "NAME",
+        about: "User to log in as at the Sentinels",
+        expected: "a user name without spaces",
+        ..key("sentinel-username", |draft, texts| {
+            one(texts, parse::username).map(|name| draft.sentinel_username = Some(name))
+        })
+    },
+    Key {
+        value: "SECRET",
+        about: "Password to log in with at the Sentinels; no flag, because flags are public",
+        expected: "a password",
+        is_flag: false,
+        ..key("sentinel-password", |draft, texts| {
+            one(texts, parse::secret).map(|secret| draft.sentinel_password = Some(secret))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "File with that password",
+        expected: "a file that holds the password",
+        instead_of: Some("sentinel-password"),
+        ..key("sentinel-password-file", |draft, texts| {
+            one(texts, parse::secret_file).map(|secret| draft.sentinel_password = Some(secret))
+        })
+    },
+    Key {
+        value: "URL",
+        about: "One server: `redis://[user:password@]host[:port][/database]`, or `unix:/path/to.sock`",
+        expected: "redis://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]",
+        app_name: Some("REDIS_URL"),
+        ..key("upstream", |draft, texts| {
+            one(texts, url::server).map(|server| draft.server = Some(server))
+        })
+    },
+    Key {
+        value: "HOST",
+        about: "The host of the one server, instead of a URL",
+        expected: "a host",
+        app_name: Some("REDIS_HOST"),
+        ..key("upstream-host", |draft, texts| {
+            one(texts, |text| parse::endpoint(text, 0)).map(|host| draft.host = Some(host))
+        })
+    },
+    Key {
+        value: "PORT",
+        about: "The port that belongs to this host",
+        default: Some("6379"),
+        expected: "a port from 1 to 65535",
+        app_name: Some("REDIS_PORT"),
+        ..key("upstream-port", |draft, texts| {
+            one(texts, |text| parse::number(text, 1..=u16::MAX)).map(|port| draft.port = port)
         })
     },
     Key {
@@ -240,6 +319,14 @@ pub(super) struct Draft {
     /// Addresses, and what is said of each alone.
     pub(super) listen: Vec<(ListenAddr, Option<CrossSlot>)>,
     pub(super) seeds: Vec<Endpoint>,
+    pub(super) sentinels: Vec<Endpoint>,
+    pub(super) master_name: String,
+    pub(super) sentinel_username: Option<String>,
+    pub(super) sentinel_password: Option<Secret>,
+    pub(super) server: Option<ServerUrl>,
+    /// Its port is 0 if it names none: then it is `port`.
+    pub(super) host: Option<Endpoint>,
+    pub(super) port: u16,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) client_name: String,
@@ -328,6 +415,13 @@ impl Default for Draft {
         Self {
             listen: Vec::new(),
             seeds: Vec::new(),
+            sentinels: Vec::new(),
+            master_name: String::new(),
+            sentinel_username: None,
+            sentinel_password: None,
+            server: None,
+            host: None,
+            port: 0,
             username: None,
             password: None,
             client_name: String::new(),

@@ -75,7 +75,17 @@ fn distance(a: &str, b: &str) -> usize {
 impl Origin {
     /// Whether both were set in the same kind of place, so that neither wins.
     pub(super) fn rivals(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        self.rank() == other.rank()
+    }
+
+    /// The lower wins.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Flag(_) => 0,
+            Self::Environment(_) => 1,
+            Self::File { .. } => 2,
+            Self::AppName(_) => 3,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod mistake;
 mod parse;
 mod resolve;
 mod secret;
+mod url;
 
 /// Everything that a process is told, complete and valid.
 #[derive(Clone, Debug)]
@@ -86,11 +87,25 @@ pub enum UnknownOutcome {
 }
 
 /// What stands behind slotcar.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Upstream {
     Cluster {
         /// At least one, none twice, in the order given.
         seeds: Vec<Endpoint>,
+    },
+    /// The primary that Sentinels watch.
+    Sentinel {
+        /// At least one, none twice, in the order given.
+        sentinels: Vec<Endpoint>,
+        master_name: String,
+        /// How to log in at the Sentinels.
+        credentials: Option<Credentials>,
+    },
+    /// One server.
+    Server {
+        endpoint: Endpoint,
+        /// Where sessions begin.
+        database: u32,
     },
 }
 
@@ -115,6 +130,18 @@ impl fmt::Display for Upstream {
                 f.write_str("cluster")?;
                 seeds.iter().try_for_each(|seed| write!(f, " {seed}"))
             }
+            Self::Sentinel {
+                sentinels,
+                master_name,
+                credentials: _,
+            } => {
+                write!(f, "{master_name} of the Sentinels")?;
+                sentinels.iter().try_for_each(|one| write!(f, " {one}"))
+            }
+            Self::Server { endpoint, database } => match database {
+                0 => write!(f, "server {endpoint}"),
+                _ => write!(f, "server {endpoint}, database {database}"),
+            },
         }
     }
 }

@@ -61,7 +61,6 @@ pub(super) fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Du
     within(text, time, range)
 }
 
-/// One of a few words.
 /// A number of bytes, spelled as in a server's configuration: `k` is 1000, `kb` 1024, and so on.
 pub(super) fn memory(text: &str) -> Result<usize, Problem> {
     let text = text.trim().to_ascii_lowercase();
@@ -93,6 +92,7 @@ const MEMORY_UNITS: &[(&str, usize)] = &[
 /// Less would be used up by a few busy clients.
 const MEMORY_MIN: usize = 32 << 20;
 
+/// One of a few words.
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
     let found = words.iter().find(|(word, _)| *word == text);
     found
@@ -142,19 +142,19 @@ pub(super) fn secret_file(path: &str) -> Result<Secret, Problem> {
 }
 
 /// Seeds in any of the forms that apps use: a JSON array of `"host:port"` or `{"host", "port"}`, or a
-/// comma list. Without a port 6379 is meant. At least one.
-pub(super) fn seeds(text: &str) -> Result<Vec<Endpoint>, Problem> {
+/// comma list. Without a port `default_port` is meant. At least one.
+pub(super) fn seeds(text: &str, default_port: u16) -> Result<Vec<Endpoint>, Problem> {
     let text = text.trim();
     let is_json = text
         .strip_prefix('[')
         .is_some_and(|rest| rest.trim_start().starts_with(['"', '{', ']']));
     let seeds = if is_json {
-        json_seeds(text)?
+        json_seeds(text, default_port)?
     } else {
         let listed = text.split(',').map(str::trim);
         listed
             .filter(|seed| !seed.is_empty())
-            .map(endpoint)
+            .map(|seed| endpoint(seed, default_port))
             .collect::<Result<Vec<_>, _>>()?
     };
     if seeds.is_empty() {
@@ -164,7 +164,7 @@ pub(super) fn seeds(text: &str) -> Result<Vec<Endpoint>, Problem> {
 }
 
 /// `host:port`, `[v6]:port`, or without `:port`.
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, Problem> {
+pub(super) fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, Problem> {
     if text.contains("://") {
         return Err(format!("{} is a URL", shown(text)));
     }
@@ -177,7 +177,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Problem> {
         return Err(format!("{} has no host", shown(text)));
     }
     let port = match port {
-        None => DEFAULT_PORT,
+        None => default_port,
         Some(port) => number(port, 1..=u16::MAX)
             .map_err(|_| format!("{} has no port from 1 to 65535", shown(text)))?,
     };
@@ -209,15 +209,18 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), Problem> {
     }
 }
 
-fn json_seeds(text: &str) -> Result<Vec<Endpoint>, Problem> {
+fn json_seeds(text: &str, default_port: u16) -> Result<Vec<Endpoint>, Problem> {
     let listed: Vec<Value> =
         serde_json::from_str(text).map_err(|error| format!("is not a JSON array: {error}"))?;
-    listed.iter().map(json_seed).collect()
+    listed
+        .iter()
+        .map(|value| json_seed(value, default_port))
+        .collect()
 }
 
-fn json_seed(value: &Value) -> Result<Endpoint, Problem> {
+fn json_seed(value: &Value, default_port: u16) -> Result<Endpoint, Problem> {
     if let Some(text) = value.as_str() {
-        return endpoint(text.trim());
+        return endpoint(text.trim(), default_port);
     }
     let host = value.get("host").and_then(Value::as_str);
     let text = match (host, value.get("port")) {
@@ -228,7 +231,7 @@ fn json_seed(value: &Value) -> Result<Endpoint, Problem> {
     };
     let text =
         text.ok_or("has an entry that is neither \"host:port\" nor {\"host\": …, \"port\": …}")?;
-    endpoint(&text)
+    endpoint(&text, default_port)
 }
 
 /// Writes a host and perhaps a port as one text.
@@ -253,8 +256,9 @@ fn within<T: PartialOrd>(text: &str, value: T, range: RangeInclusive<T>) -> Resu
     }
 }
 
-/// Where servers listen by default.
-const DEFAULT_PORT: u16 = 6379;
+/// Where servers listen by default, and Sentinels.
+pub(super) const DEFAULT_PORT: u16 = 6379;
+pub(super) const DEFAULT_SENTINEL_PORT: u16 = 26_379;
 
 #[cfg(test)]
 mod tests {
@@ -284,7 +288,8 @@ mod tests {
                 "redis-node-1.redis.svc.cluster.local:6379",
             ),
         ] {
-            let seeds = seeds(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            let seeds =
+                seeds(text, DEFAULT_PORT).unwrap_or_else(|problem| panic!("{text}: {problem}"));
             let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
             assert_eq!(seeds.join(" "), expected, "{text}");
         }
@@ -325,7 +330,7 @@ mod tests {
                 "has an entry that is neither \"host:port\" nor {\"host\": …, \"port\": …}",
             ),
         ] {
-            assert_eq!(seeds(text), Err(problem.to_owned()), "{text}");
+            assert_eq!(seeds(text, DEFAULT_PORT), Err(problem.to_owned()), "{text}");
         }
     }
 

@@ -1,9 +1,13 @@
 //! Decides which of the values given for a key counts, applies it, and checks that all of them fit together.
 
+use std::net::IpAddr;
+
 use super::file;
 use super::keys::{Draft, Given, KEYS, Key};
 use super::mistake::{Mistake, Origin};
 use super::{Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Upstream};
+use crate::net::ListenAddr;
+use crate::topology::Endpoint;
 
 /// Resolves everything that was given into one configuration.
 ///
@@ -14,8 +18,8 @@ pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, Confi
     resolving.apply_defaults();
     resolving.gather(flags, environment);
     resolving.apply_winners();
-    resolving.check_username();
-    resolving.check_upstream(environment);
+    resolving.check_usernames();
+    resolving.choose_upstream();
     resolving.finish()
 }
 
@@ -25,6 +29,8 @@ struct Resolving {
     given: Vec<Given>,
     draft: Draft,
     mistakes: Vec<Mistake>,
+    /// The key that says what stands behind.
+    upstream: Option<&'static str>,
 }
 
 impl Resolving {
@@ -77,66 +83,117 @@ impl Resolving {
     }
 
     /// `AUTH` takes a password alone, but no user alone.
-    fn check_username(&mut self) {
-        let given = self.given_for("username");
-        if let Some(username) = given.filter(|_| self.given_for("password").is_none()) {
-            let (key, origin) = (username.key, username.origin.clone());
-            self.reject(
-                key,
-                Some(origin),
-                "has no password beside it; expected one, or a password-file".to_owned(),
-            );
+    fn check_usernames(&mut self) {
+        for (user, password) in [
+            ("username", "password"),
+            ("sentinel-username", "sentinel-password"),
+        ] {
+            let given = self.given_for(user);
+            if let Some(username) = given.filter(|_| self.given_for(password).is_none()) {
+                let (key, origin) = (username.key, username.origin.clone());
+                let problem =
+                    format!("has no password beside it; expected one, or a {password}-file");
+                self.reject(key, Some(origin), problem);
+            }
         }
     }
 
-    fn check_upstream(&mut self, environment: &Environment) {
-        let may_be_hidden = self
-            .mistakes
+    /// What stands behind: the kind that was named in the place that wins. Two in one place are a mistake, but for the variables
+    /// of apps, which ask for one after the other.
+    fn choose_upstream(&mut self) {
+        let named = UPSTREAMS
             .iter()
-            .any(|mistake| HIDING.contains(&mistake.key.as_str()));
-        if self.given_for("cluster").is_some() || may_be_hidden {
-            return;
-        }
-        let other = OTHER_UPSTREAMS
-            .iter()
-            .find(|(name, _)| environment.has(name));
-        let (origin, problem) = match other {
-            Some((name, what)) => (
-                Some(Origin::AppName(name)),
-                format!(
-                    "is not set, and this names {what}, but this version serves clusters only; expected {PLACES}"
-                ),
-            ),
-            None => {
-                let others: Vec<_> = OTHER_UPSTREAMS.iter().map(|(name, _)| *name).collect();
-                let others = others.join(", ");
-                (
-                    None,
-                    format!(
-                        "is not set, nor is any other upstream; looked for {PLACES}; then for {others}"
-                    ),
-                )
+            .filter_map(|name| self.given_for(name).map(|given| (*name, given)));
+        let mut named: Vec<_> = named.collect();
+        named.sort_by_key(|(_, given)| given.origin.rank());
+        let second = named.get(1).map(|(_, given)| (*given).clone());
+        let Some((name, given)) = named.first().map(|(name, given)| (*name, (*given).clone()))
+        else {
+            let is_hidden = |mistake: &Mistake| HIDING.contains(&mistake.key.as_str());
+            if !self.mistakes.iter().any(is_hidden) {
+                self.mistakes.push(Mistake {
+                    key: "cluster".to_owned(),
+                    origin: None,
+                    problem: format!("is not set, nor is any other upstream; looked for {PLACES}"),
+                });
             }
+            return;
         };
-        self.mistakes.push(Mistake {
-            key: "cluster".to_owned(),
-            origin,
-            problem,
-        });
+        let is_app = matches!(given.origin, Origin::AppName(_));
+        if let Some(second) = second.filter(|second| second.origin.rivals(&given.origin) && !is_app)
+        {
+            let problem = format!(
+                "is given beside {} ({}); expected one of them",
+                second.key.name, second.origin
+            );
+            return self.reject(given.key, Some(given.origin), problem);
+        }
+        self.upstream = Some(name);
+        if let Some(server) = self.server()
+            && let Some(listener) = self.draft.listen.iter().find(|(at, _)| is_at(at, &server))
+        {
+            let problem = format!(
+                "is where slotcar itself listens ({}); expected another --listen",
+                listener.0
+            );
+            self.reject(given.key, Some(given.origin), problem);
+        }
+    }
+
+    /// The one server, if it is one.
+    fn server(&self) -> Option<Endpoint> {
+        match self.upstream {
+            Some("upstream") => self.draft.server.as_ref().map(|url| url.endpoint.clone()),
+            Some("upstream-host") => self.draft.host.as_ref().map(|host| Endpoint {
+                host: host.host.clone(),
+                port: if host.port == 0 {
+                    self.draft.port
+                } else {
+                    host.port
+                },
+            }),
+            Some(_) | None => None,
+        }
     }
 
     fn finish(self) -> Result<Config, ConfigError> {
         if !self.mistakes.is_empty() {
             return Err(ConfigError(self.mistakes));
         }
+        let server = self.server();
         let draft = self.draft;
-        let username = draft.username;
-        let mut seeds = Vec::with_capacity(draft.seeds.len());
-        for seed in draft.seeds {
-            if !seeds.contains(&seed) {
-                seeds.push(seed);
+        let mut credentials = draft.password.map(|password| Credentials {
+            username: draft.username,
+            password,
+        });
+        let upstream = match (self.upstream, server) {
+            (Some("sentinel"), _) => Upstream::Sentinel {
+                sentinels: none_twice(draft.sentinels),
+                master_name: draft.master_name,
+                credentials: draft.sentinel_password.map(|password| Credentials {
+                    username: draft.sentinel_username,
+                    password,
+                }),
+            },
+            (Some("upstream"), Some(endpoint)) => {
+                let url = draft.server;
+                let database = url.as_ref().map_or(0, |url| url.database);
+                // What the URL says of itself is meant for its server.
+                if let Some((username, password)) =
+                    url.and_then(|url| Some((url.username, url.password?)))
+                {
+                    credentials = Some(Credentials { username, password });
+                }
+                Upstream::Server { endpoint, database }
             }
-        }
+            (_, Some(endpoint)) => Upstream::Server {
+                endpoint,
+                database: 0,
+            },
+            (_, None) => Upstream::Cluster {
+                seeds: none_twice(draft.seeds),
+            },
+        };
         Ok(Config {
             listeners: draft
                 .listen
@@ -146,10 +203,8 @@ impl Resolving {
                     cross_slot_transactions: cross_slot.unwrap_or(draft.cross_slot),
                 })
                 .collect(),
-            upstream: Upstream::Cluster { seeds },
-            credentials: draft
-                .password
-                .map(|password| Credentials { username, password }),
+            upstream,
+            credentials,
             client_name: draft.client_name,
             workers: draft.workers,
             clients_max: draft.clients_max,
@@ -186,13 +241,33 @@ impl Resolving {
     }
 }
 
-/// Where the seeds of a cluster can be given.
-const PLACES: &str = "--cluster, SLOTCAR_CLUSTER, cluster in the file, or REDIS_CLUSTER_NODES";
-/// Variables of apps that name an upstream of another kind, in the order in which apps ask for them.
-const OTHER_UPSTREAMS: &[(&str, &str)] = &[
-    ("REDIS_SENTINEL_HOSTS", "Sentinels"),
-    ("REDIS_URL", "one server"),
-    ("REDIS_HOST", "one server"),
-];
+fn none_twice(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    let mut seen = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        if !seen.contains(&endpoint) {
+            seen.push(endpoint);
+        }
+    }
+    seen
+}
+
+/// Whether connecting to `server` would be connecting to ourselves.
+fn is_at(listen: &ListenAddr, server: &Endpoint) -> bool {
+    match listen {
+        ListenAddr::Unix(path) => path.to_str() == Some(&*server.host),
+        ListenAddr::Tcp(address) => {
+            let named = match server.host.parse::<IpAddr>() {
+                Ok(ip) => ip == address.ip(),
+                Err(_) => &*server.host == "localhost" && address.ip().is_loopback(),
+            };
+            named && server.port == address.port()
+        }
+    }
+}
+
+/// The keys that say what stands behind, in the order in which apps ask for their variables.
+const UPSTREAMS: &[&str] = &["cluster", "sentinel", "upstream", "upstream-host"];
+/// Where that can be said.
+const PLACES: &str = "--cluster, --sentinel and --upstream, the variables and keys of the same names, REDIS_CLUSTER_NODES, REDIS_SENTINEL_HOSTS, REDIS_URL and REDIS_HOST";
 /// Mistakes in or about a whole file, which may have hidden the upstream.
 const HIDING: &[&str] = &["syntax", "config"];

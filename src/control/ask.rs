@@ -9,37 +9,117 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::AskFailure;
 use super::decide::View;
 use super::facts::{ClusterInfo, text};
 use super::scout::{Question, Said};
 use super::wire::{Dialer, Wire, decode, within};
-use crate::topology::{Endpoint, SLOT_COUNT, parse_cluster_slots};
+use super::{AskFailure, SourceKind, sentinel};
+use crate::topology::{
+    Endpoint, Member, SLOT_COUNT, ShardSpec, SlotRange, SlotsError, Topology, parse_cluster_slots,
+};
 
 pub(super) struct Asker {
+    kind: Kind,
     dialer: Dialer,
     /// For one node: connecting and answering.
     patience: Duration,
     kept: RefCell<Vec<(Endpoint, Wire)>>,
+    /// Sentinels that the last one has named.
+    pub(super) sentinels: RefCell<Vec<Endpoint>>,
+}
+
+/// Who is asked for the topology.
+enum Kind {
+    Node,
+    Sentinel {
+        master_name: Arc<str>,
+        dialer: Dialer,
+    },
+    Server,
 }
 
 impl Asker {
-    pub(super) fn new(dialer: Dialer, patience: Duration) -> Self {
+    pub(super) fn new(kind: &SourceKind, dialer: Dialer, patience: Duration) -> Self {
+        let kind = match kind {
+            SourceKind::Cluster => Kind::Node,
+            SourceKind::Sentinel {
+                master_name,
+                credentials,
+            } => Kind::Sentinel {
+                master_name: Arc::clone(master_name),
+                dialer: dialer.logged_in_as(credentials.clone()),
+            },
+            SourceKind::Server => Kind::Server,
+        };
         Self {
+            kind,
             dialer,
+            sentinels: RefCell::default(),
             patience,
             kept: RefCell::default(),
         }
     }
 
-    /// Everything that a node can say about the cluster, in one exchange. `keep`: more questions will follow soon.
-    pub(super) async fn view(&self, node: &Endpoint, keep: bool) -> Result<View, AskFailure> {
+    /// Everything that a seed or a node can say about the topology. `keep`: more questions will follow soon.
+    pub(super) async fn view(&self, of: &Endpoint, keep: bool) -> Result<View, AskFailure> {
+        match &self.kind {
+            Kind::Node => self.view_of_node(of, keep).await,
+            Kind::Sentinel {
+                master_name,
+                dialer,
+            } => {
+                let name = &**master_name;
+                let questions: [&[&str]; 5] = [
+                    &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name],
+                    &["SENTINEL", "MASTER", name],
+                    &["SENTINEL", "REPLICAS", name],
+                    &["SENTINEL", "SENTINELS", name],
+                    &["SENTINEL", "MYID"],
+                ];
+                let replies = self.exchange(dialer, of, &questions, keep).await?;
+                let heard = sentinel::Heard::read(&replies, master_name)?;
+                let is_primary = self.confirms(&heard.primary, keep).await?;
+                self.sentinels.replace(heard.sentinels.clone());
+                heard.view(is_primary)
+            }
+            Kind::Server => {
+                let replies = self.exchange(&self.dialer, of, &[&["PING"]], keep).await?;
+                let reply = replies.first().map(decode).transpose()?;
+                match reply {
+                    Some(BytesFrame::Error(text)) => Err(AskFailure::Refused(text.to_string())),
+                    Some(_) | None => server_view(of),
+                }
+            }
+        }
+    }
+
+    /// Whether a node says of itself that it is a primary. False: it says nothing.
+    ///
+    /// # Errors
+    /// It says that it is none.
+    async fn confirms(&self, primary: &Endpoint, keep: bool) -> Result<bool, AskFailure> {
+        let replies = self
+            .exchange(&self.dialer, primary, &[&["ROLE"]], keep)
+            .await;
+        let reply = replies.map(|replies| replies.first().map(decode).transpose());
+        match reply {
+            Err(_) | Ok(Err(_) | Ok(None)) => Ok(false),
+            // It does not let us ask, or is loading.
+            Ok(Ok(Some(BytesFrame::Error(_)))) => Ok(true),
+            Ok(Ok(Some(role))) => match said_of_role(&role) {
+                Said::Replica => Err(AskFailure::NotPrimary(primary.to_string())),
+                Said::Primary | Said::Epoch(_) | Said::Refused | Said::Nothing => Ok(true),
+            },
+        }
+    }
+
+    async fn view_of_node(&self, node: &Endpoint, keep: bool) -> Result<View, AskFailure> {
         let questions: [&[&str]; 3] = [
             &["CLUSTER", "SLOTS"],
             &["CLUSTER", "INFO"],
             &["CLUSTER", "MYID"],
         ];
-        let replies = self.exchange(node, &questions, keep).await?;
+        let replies = self.exchange(&self.dialer, node, &questions, keep).await?;
         let [slots, cluster_info, my_id] = replies.as_slice() else {
             return Err(AskFailure::Malformed("not as many replies as questions"));
         };
@@ -68,7 +148,7 @@ impl Asker {
             Question::Role => &["ROLE"],
             Question::Epoch => &["CLUSTER", "INFO"],
         };
-        let replies = self.exchange(replica, &[request], true).await;
+        let replies = self.exchange(&self.dialer, replica, &[request], true).await;
         let reply = replies.and_then(|replies| match replies.as_slice() {
             [reply] => decode(reply),
             _ => Err(AskFailure::Malformed("not one reply")),
@@ -96,6 +176,7 @@ impl Asker {
 
     async fn exchange(
         &self,
+        dialer: &Dialer,
         node: &Endpoint,
         requests: &[&[&str]],
         keep: bool,
@@ -111,9 +192,9 @@ impl Asker {
                 Err(why) => return Err(why),
             }
         }
-        self.dialer.turn().await;
+        dialer.turn().await;
         let answer = async {
-            let mut wire = self.dialer.dial(node, self.patience).await?;
+            let mut wire = dialer.dial(node, self.patience).await?;
             let replies = wire.ask(requests).await?;
             Ok((wire, replies))
         };
@@ -134,6 +215,23 @@ impl Asker {
             kept.push((node.clone(), wire));
         }
     }
+}
+
+/// The only server serves everything, whatever it is.
+fn server_view(server: &Endpoint) -> Result<View, AskFailure> {
+    let whole = ShardSpec {
+        primary: Some(Member::at(server.clone())),
+        replicas: Vec::new(),
+        ranges: vec![SlotRange::ALL],
+    };
+    let topology = Topology::new(vec![whole]).map_err(SlotsError::Overlap)?;
+    Ok(View {
+        topology,
+        epoch: None,
+        own_epoch: None,
+        state_ok: None,
+        node_id: None,
+    })
 }
 
 fn said_of_role(reply: &BytesFrame) -> Said {

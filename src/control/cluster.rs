@@ -20,8 +20,9 @@ use super::probe::{Finding, Probes, Pulse};
 use super::random::Random;
 use super::refresh::{Outcome, Refresh, Unheard};
 use super::scout::{Said, Scouts};
+use super::sentinel::{STATIONS, Stations, listen};
 use super::wire::{Dialer, within};
-use super::{AskFailure, Failed, Hint, NodeFacts, Publisher, Source, Status, Timings};
+use super::{AskFailure, Failed, Hint, NodeFacts, Publisher, Source, SourceKind, Status, Timings};
 use crate::clock::{Now, now};
 use crate::topology::{Endpoint, SLOT_COUNT, Topology};
 
@@ -33,12 +34,14 @@ pub(super) async fn run(
     mut stop: oneshot::Receiver<()>,
 ) {
     let (mut driver, mut findings) = Driver::new(source, publisher);
+    let mut announced = driver.listen_to_sentinels();
     loop {
         driver.begin(now());
         let pause = driver.pause(now());
         tokio::select! {
             _ = &mut stop => return,
             Some(hint) = hints.recv() => driver.on_hint(&hint),
+            Some(hint) = announced.recv() => driver.on_hint(&hint),
             Some(finding) = findings.recv() => driver.on_finding(finding),
             Some(Ok(answer)) = driver.asks.join_next() => driver.on_answer(answer),
             Some(Ok((replica, said))) = driver.reports.join_next() => driver.on_report(&replica, said),
@@ -49,6 +52,9 @@ pub(super) async fn run(
 }
 
 struct Driver {
+    kind: SourceKind,
+    stations: Stations,
+    listeners: JoinSet<()>,
     refresh: Refresh,
     scouts: Scouts,
     publisher: Publisher,
@@ -86,6 +92,7 @@ impl Driver {
     fn new(source: Source, publisher: Publisher) -> (Self, mpsc::Receiver<Finding>) {
         let Source {
             seeds,
+            kind,
             credentials,
             probe_interval,
             timings,
@@ -93,11 +100,21 @@ impl Driver {
         } = source;
         let dialer = Dialer::new(credentials, names);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
+        let stations = Stations::default();
+        stations.set(seeds.clone());
+        let mut refresh = Refresh::new(now(), seeds, timings.clone(), Random::from_system());
+        if !matches!(kind, SourceKind::Cluster) {
+            refresh.ask_seeds_only();
+        }
+        let asker = Asker::new(&kind, dialer.clone(), timings.ask_timeout);
         let driver = Self {
-            refresh: Refresh::new(now(), seeds, timings.clone(), Random::from_system()),
+            stations,
+            listeners: JoinSet::new(),
+            refresh,
             scouts: Scouts::new(Random::from_system()),
             publisher,
-            asker: Rc::new(Asker::new(dialer.clone(), timings.ask_timeout)),
+            asker: Rc::new(asker),
+            kind,
             dialer,
             timings,
             asks: JoinSet::new(),
@@ -117,14 +134,48 @@ impl Driver {
         (driver, findings)
     }
 
+    /// Begins to listen to Sentinels, if there are any; what they say comes out of the returned end.
+    fn listen_to_sentinels(&mut self) -> mpsc::Receiver<Hint> {
+        let (news, announced) = mpsc::channel(1);
+        if let SourceKind::Sentinel {
+            master_name,
+            credentials,
+        } = &self.kind
+        {
+            for _ in 0..STATIONS {
+                self.listeners.spawn_local(listen(
+                    self.stations.clone(),
+                    self.dialer.logged_in_as(credentials.clone()),
+                    self.timings.ask_timeout,
+                    Arc::clone(master_name),
+                    news.clone(),
+                ));
+            }
+        }
+        announced
+    }
+
+    /// Sentinels name each other.
+    fn learn_sentinels(&mut self, seed: &Endpoint) {
+        let learnt = self.asker.sentinels.take();
+        if learnt.is_empty() {
+            return;
+        }
+        self.refresh.learn_seeds(learnt.clone());
+        let all = std::iter::once(seed.clone()).chain(learnt);
+        self.stations.set(all.collect());
+    }
+
     /// Starts what is due.
     fn begin(&mut self, now: Now) {
         if let Some((round, asked)) = self.refresh.take_round(now) {
             debug!(round, ?asked, "asking for the topology");
             let troubled = self.refresh.is_troubled(now);
             for from in asked {
-                // A seed is a name, which may mean another node each time.
-                let keep = troubled && self.refresh.knows(&from);
+                // A seed of a cluster is a name, which may mean another node each time.
+                let is_steady =
+                    self.refresh.knows(&from) || !matches!(self.kind, SourceKind::Cluster);
+                let keep = troubled && is_steady;
                 let asker = Rc::clone(&self.asker);
                 self.asks.spawn_local(async move {
                     let result = asker.view(&from, keep).await;
@@ -181,6 +232,7 @@ impl Driver {
         let now = now();
         let vote = match result {
             Ok(view) => {
+                self.learn_sentinels(&from);
                 self.status.failures.remove(&from);
                 Ok(view)
             }
@@ -319,15 +371,16 @@ impl Driver {
 
     fn set_suspects(&mut self, now: Now, topology: &Topology, suspects: BTreeSet<Endpoint>) {
         self.refresh.on_suspicion(!suspects.is_empty());
-        let epoch = self.refresh.epoch();
-        self.scouts.watch(now, topology, &suspects, epoch);
+        if matches!(self.kind, SourceKind::Cluster) {
+            let epoch = self.refresh.epoch();
+            self.scouts.watch(now, topology, &suspects, epoch);
+        }
         if suspects != self.suspects {
             self.suspects = suspects.clone();
             self.publisher.suspects(suspects);
         }
     }
 
-    /// The newest, published or about to be.
     /// The log names what clients are served by, not before they are.
     fn publish(&self, topology: &Arc<Topology>) {
         let before = self.publisher.published.topology.load_full();
@@ -347,6 +400,7 @@ impl Driver {
         self.publisher.topology(Arc::clone(topology));
     }
 
+    /// The newest, published or about to be.
     fn topology(&self) -> Arc<Topology> {
         let published = || self.publisher.published.topology.load_full();
         self.unpublished.clone().unwrap_or_else(published)

@@ -28,6 +28,10 @@ pub enum AskFailure {
     ClusterDisabled,
     /// The node knows of no slot that is served: it has left the cluster, or not yet joined it.
     NoSlots,
+    /// A Sentinel does not know a primary of this name.
+    UnknownMaster(String),
+    /// A Sentinel names a primary that says that it is none.
+    NotPrimary(String),
     /// The node describes something that cannot be.
     Slots(SlotsError),
 }
@@ -74,6 +78,13 @@ impl fmt::Display for AskFailure {
             }
             Self::NoSlots => {
                 f.write_str("it knows of no served slot: not (yet) a member of a cluster")
+            }
+            Self::UnknownMaster(name) => write!(f, "it watches no primary called {name}"),
+            Self::NotPrimary(node) => {
+                write!(
+                    f,
+                    "it names {node} as primary, which says that it is a replica"
+                )
             }
             Self::Slots(error) => error.fmt(f),
         }

@@ -14,6 +14,7 @@ mod probe;
 mod random;
 mod refresh;
 mod scout;
+mod sentinel;
 #[cfg(test)]
 mod stampede;
 mod wire;
@@ -142,6 +143,8 @@ pub enum Hint {
     Refused(Endpoint),
     /// The node does not answer the control thread's own probe.
     ProbeFailed(Endpoint),
+    /// A Sentinel says that there is another primary.
+    Announced,
 }
 
 /// Hands hints to the control thread. Never blocks; drops what does not fit: one refresh serves many hints.
@@ -166,6 +169,8 @@ impl HintSender {
 pub struct Source {
     /// At least one. Names are resolved anew each time.
     pub seeds: Vec<Endpoint>,
+    pub kind: SourceKind,
+    /// For the nodes.
     pub credentials: Option<Credentials>,
     /// Between two probes of one primary, and how long its answer may take; `None`: no probes.
     pub probe_interval: Option<Duration>,
@@ -174,17 +179,33 @@ pub struct Source {
 }
 
 impl Source {
-    /// Without credentials, with probes.
+    /// A cluster, without credentials, with probes.
     pub fn new(seeds: Vec<Endpoint>) -> Self {
         let probe_interval = Some(Duration::from_millis(500));
         Self {
             seeds,
+            kind: SourceKind::Cluster,
             credentials: None,
             probe_interval,
             timings: Timings::default(),
             names: Names::default(),
         }
     }
+}
+
+/// What the seeds are, and so how they are asked.
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    /// Nodes of a cluster, which know all others.
+    Cluster,
+    /// Sentinels, which know the primary of this name.
+    Sentinel {
+        master_name: Arc<str>,
+        /// For the Sentinels.
+        credentials: Option<Credentials>,
+    },
+    /// The only server that there is.
+    Server,
 }
 
 /// What a node is told in AUTH.

@@ -19,6 +19,10 @@ pub(super) struct Refresh {
     timings: Timings,
     random: Random,
     seeds: Vec<Endpoint>,
+    /// As `seeds`, but nobody has configured them: Sentinels name each other.
+    learnt_seeds: Vec<Endpoint>,
+    /// Nodes know the topology, too.
+    asks_nodes: bool,
     known: Option<Arc<Topology>>,
     /// Of the newest topology; 0 before the first.
     version: u64,
@@ -86,6 +90,8 @@ impl Refresh {
             timings,
             random,
             seeds,
+            learnt_seeds: Vec::new(),
+            asks_nodes: true,
             known: None,
             version: 0,
             epoch: 0,
@@ -108,6 +114,16 @@ impl Refresh {
         }
     }
 
+    /// The topology is asked of the seeds alone.
+    pub(super) fn ask_seeds_only(&mut self) {
+        self.asks_nodes = false;
+    }
+
+    /// These may be asked as well as the seeds.
+    pub(super) fn learn_seeds(&mut self, learnt: Vec<Endpoint>) {
+        self.learnt_seeds = learnt;
+    }
+
     pub(super) fn on_hint(&mut self, now: Now, hint: &Hint) {
         if self.is_known_already(hint) {
             return;
@@ -118,8 +134,8 @@ impl Refresh {
         }
         self.hinted_at = Some(now);
         self.wanted = true;
-        // After a failover the first MOVED is the news that was waited for; the gaps have grown meanwhile.
-        if matches!(hint, Hint::Moved { .. }) && !self.hastened {
+        // After a failover the first MOVED or announcement is the news that was waited for; the gaps have grown meanwhile.
+        if matches!(hint, Hint::Moved { .. } | Hint::Announced) && !self.hastened {
             self.hastened = true;
             self.not_before = self
                 .not_before
@@ -212,7 +228,7 @@ impl Refresh {
 
     /// Whether this is a known node or a seed.
     pub(super) fn concerns(&self, endpoint: &Endpoint) -> bool {
-        self.seeds.contains(endpoint) || self.knows(endpoint)
+        self.seeds().any(|seed| seed == endpoint) || self.knows(endpoint)
     }
 
     /// Whether this is a known node.
@@ -348,9 +364,10 @@ impl Refresh {
         self.version += 1;
         let topology = Arc::new(view.topology.clone().with_version(self.version));
         let before = self.known.replace(Arc::clone(&topology));
-        let seeds = &self.seeds;
+        let (seeds, learnt) = (&self.seeds, &self.learnt_seeds);
         self.failures.retain(|endpoint, _| {
-            seeds.contains(endpoint) || topology.index_of(endpoint).is_some()
+            let is_seed = seeds.contains(endpoint) || learnt.contains(endpoint);
+            is_seed || topology.index_of(endpoint).is_some()
         });
         // What one node alone said is worth a second opinion.
         let confirmed = agreeing().count() > 1 || topology.nodes().len() == 1;
@@ -400,9 +417,11 @@ impl Refresh {
     /// Who brought news; known nodes that answered when last asked (or never were), then such seeds, then the rest.
     fn choose(&mut self) -> Vec<Endpoint> {
         let herald = self.herald.take();
-        let nodes = self.known.iter().flat_map(|topology| topology.nodes());
+        let known = self.known.iter().filter(|_| self.asks_nodes);
+        let nodes = known.flat_map(|topology| topology.nodes());
         let nodes = nodes.map(|node| (1, &node.endpoint));
-        let seeds = self.seeds.iter().map(|seed| (2, seed));
+        let seeds = self.seeds.iter().chain(&self.learnt_seeds);
+        let seeds = seeds.map(|seed| (2, seed));
         let rank = |(rank, endpoint)| {
             let no_help = self.failures.contains_key(endpoint) || self.open.contains(endpoint);
             (if no_help { 3 } else { rank }, endpoint)
@@ -420,6 +439,10 @@ impl Refresh {
         chosen
     }
 
+    fn seeds(&self) -> impl Iterator<Item = &Endpoint> {
+        self.seeds.iter().chain(&self.learnt_seeds)
+    }
+
     fn is_known_already(&self, hint: &Hint) -> bool {
         match hint {
             Hint::Moved { slot, to } => {
@@ -429,9 +452,11 @@ impl Refresh {
                     .and_then(|topology| topology.owner_node(*slot));
                 owner.is_some_and(|owner| owner.endpoint == *to)
             }
-            Hint::LinkLost(_) | Hint::DialFailed(_) | Hint::Refused(_) | Hint::ProbeFailed(_) => {
-                false
-            }
+            Hint::LinkLost(_)
+            | Hint::DialFailed(_)
+            | Hint::Refused(_)
+            | Hint::ProbeFailed(_)
+            | Hint::Announced => false,
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::{decode::decode_bytes, types::BytesFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::budget::Budget;
@@ -19,7 +18,7 @@ use super::random::Random;
 use super::{AskFailure, Credentials};
 use crate::clock::now;
 use crate::config::limits::Limits;
-use crate::net::{Names, Patience, dial, tune_link};
+use crate::net::{Io, Names, Patience, dial};
 use crate::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use crate::resp::write;
 use crate::topology::Endpoint;
@@ -49,6 +48,14 @@ impl Dialer {
         }
     }
 
+    /// The same, with its budget, for servers of another kind.
+    pub(super) fn logged_in_as(&self, credentials: Option<Credentials>) -> Self {
+        Self {
+            credentials: credentials.map(Rc::new),
+            ..self.clone()
+        }
+    }
+
     /// The cluster has so many nodes now.
     pub(super) fn set_nodes(&self, nodes: usize) {
         self.budget.borrow_mut().set_nodes(nodes);
@@ -71,12 +78,12 @@ impl Dialer {
     ) -> Result<Wire, AskFailure> {
         let turn = usize::try_from(self.random.borrow_mut().next()).unwrap_or(0);
         let address = (&*endpoint.host, endpoint.port);
-        let stream = dial(&self.names, address, patience, turn).await?;
+        let connection = dial(&self.names, address, patience, turn).await?;
         // The bytes flow without; the probe notices a peer that is gone before the system does.
-        let _ = tune_link(&stream, self.patience);
+        let _ = connection.tune(self.patience);
         let greeting = self.credentials.as_deref().map(auth);
         Ok(Wire {
-            stream,
+            stream: connection.into_io(),
             input: BytesMut::new(),
             scan: ReplyScan::new(),
             greeting,
@@ -85,7 +92,7 @@ impl Dialer {
 }
 
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Io>,
     input: BytesMut,
     scan: ReplyScan,
     /// AUTH, until it travels in front of the first question.
@@ -118,6 +125,11 @@ impl Wire {
     /// Returns when the node closes the connection, or says something unasked, which is no better.
     pub(super) async fn ended(&mut self) {
         let _ = self.stream.read_buf(&mut self.input).await;
+    }
+
+    /// Waits for what the other says unasked.
+    pub(super) async fn next(&mut self) -> Result<Bytes, AskFailure> {
+        self.reply().await
     }
 
     /// Waits for the rest of an answer that did not come in time.

@@ -28,6 +28,10 @@ pub struct Session {
     /// Requests wait in `input` until something leaves, or until what `wait` says.
     pub stalled: bool,
     pub wait: Wait,
+    /// The database that it was in before the one that it is about to be in, until the server has agreed.
+    pub database_before: Option<u32>,
+    /// What the transaction that is executed selects: the place among its replies, and the database.
+    pub selecting: Option<Box<[(usize, u32)]>>,
     /// The client wants no reply to the request that is run (`CLIENT REPLY`).
     pub silent: bool,
     /// `MULTI` has been said.
@@ -122,6 +126,8 @@ impl Session {
             scan: None,
             stalled: false,
             wait: Wait::Nothing,
+            database_before: None,
+            selecting: None,
             silent: false,
             transaction: None,
             watch: None,

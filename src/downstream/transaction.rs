@@ -17,6 +17,8 @@ pub struct Transaction {
     queued: Vec<Queued>,
     /// The slot that all keys must be in, and the key that says so. None: no key yet, or the transaction may be split.
     home: Option<(Slot, Box<[u8]>)>,
+    /// Places among the replies of its only block, and the databases that are selected there.
+    selects: Vec<(usize, u32)>,
     /// A request was refused: `EXEC` will be, too.
     refused: bool,
 }
@@ -132,6 +134,18 @@ impl Transaction {
     pub fn disagrees(&mut self, slot: Slot, key: &[u8]) -> Option<&[u8]> {
         let (home, home_key) = self.home.get_or_insert_with(|| (slot, key.into()));
         (*home != slot).then_some(home_key)
+    }
+
+    /// The next request to be queued is a `SELECT` of this database, for a node.
+    pub fn select(&mut self, database: u32) {
+        let at_node = |queued: &&Queued| !matches!(queued.place, Place::Here(_) | Place::Nowhere);
+        let place = self.queued.iter().filter(at_node).count();
+        self.selects.push((place, database));
+    }
+
+    /// What it selects: the place among the replies of its only block, and the database.
+    pub fn selects(&self) -> &[(usize, u32)] {
+        &self.selects
     }
 
     pub fn queue(&mut self, row: &'static Row, request: &[u8], place: Place) {

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
+
+use super::{Patience, Stream, tune_link};
 
 /// How names become addresses.
 #[derive(Clone, Default)]
@@ -38,7 +41,52 @@ pub enum DialError {
     Local(String),
 }
 
-/// Connects to one of the addresses that the host means now, within `patience`.
+/// A connection that has just been made, on the runtime of whoever dialled.
+#[derive(Debug)]
+pub enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What bytes come from and go to.
+pub trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+impl Connection {
+    /// Sets what links need: see [`tune_link`]. What a socket of the same machine has no use for, it is not told.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn tune(&self, patience: Patience) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => tune_link(stream, patience),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Takes it off the runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Stream::Unix(stream.into_std()?),
+        })
+    }
+
+    /// Leaves it on the runtime.
+    pub fn into_io(self) -> Box<dyn Io> {
+        match self {
+            Self::Tcp(stream) => Box::new(stream),
+            Self::Unix(stream) => Box::new(stream),
+        }
+    }
+}
+
+/// Connects to one of the addresses that the host means now, within `patience`. A host that begins with `/` is the path of a
+/// Unix socket.
 ///
 /// `turn`: where in the list of addresses to begin, so that repeated attempts need not begin with the same one. At most
 /// three are tried, each for its share of the time: a silent one must not use up what another could answer in.
@@ -50,12 +98,15 @@ pub async fn dial(
     (host, port): (&str, u16),
     patience: Duration,
     turn: usize,
-) -> Result<TcpStream, DialError> {
+) -> Result<Connection, DialError> {
     let dialed = async {
+        if host.starts_with('/') {
+            return connect_unix(host).await;
+        }
         let mut addresses = names.resolve(host, port).await?;
         let turn = turn.checked_rem(addresses.len()).unwrap_or(0);
         addresses.rotate_left(turn);
-        connect(&addresses, patience).await
+        connect(&addresses, patience).await.map(Connection::Tcp)
     };
     timeout(patience, dialed)
         .await
@@ -89,6 +140,14 @@ async fn connect(addresses: &[SocketAddr], patience: Duration) -> Result<TcpStre
         };
     }
     Err(failure)
+}
+
+async fn connect_unix(path: &str) -> Result<Connection, DialError> {
+    match UnixStream::connect(path).await {
+        Ok(stream) => Ok(Connection::Unix(stream)),
+        Err(error) if is_local(&error) => Err(DialError::Local(error.to_string())),
+        Err(error) => Err(DialError::Connect(error.to_string())),
+    }
 }
 
 /// Whether an error is this machine's own trouble.
@@ -198,7 +257,10 @@ mod tests {
             patience,
             3,
         ));
-        assert_eq!(dialed.unwrap().peer_addr().unwrap(), live);
+        let Connection::Tcp(stream) = dialed.unwrap() else {
+            panic!("a name is no path");
+        };
+        assert_eq!(stream.peer_addr().unwrap(), live);
     }
 
     #[test]

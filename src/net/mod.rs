@@ -13,7 +13,7 @@ mod stream;
 
 pub use address::{BadListenAddr, ListenAddr};
 pub use descriptors::{descriptors_max, raise_descriptors_max};
-pub use dial::{DialError, GivenNames, Names, dial};
+pub use dial::{Connection, DialError, GivenNames, Io, Names, dial};
 pub use listen::{BACKLOG, Bound, Patience, SocketFile, bind, tune_link};
 pub use outbuf::{LARGE_BYTES_MIN, OutBuf};
 pub use pool::Pool;

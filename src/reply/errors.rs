@@ -206,7 +206,7 @@ pub fn unknown_outcome(node: impl Display) -> String {
 }
 
 /// No primary came forward while the request was held. `last_node` served the slot when it was last served.
-pub fn hold_ran_out(slot: u16, last_node: Option<impl Display>, held: Duration) -> String {
+pub fn hold_ran_out(slot: Option<u16>, last_node: Option<impl Display>, held: Duration) -> String {
     let secs = held.as_secs_f64();
     format!("{} for {secs:.1} s", no_primary(slot, last_node))
 }
@@ -220,29 +220,33 @@ pub fn node_unreachable(node: impl Display, held: Duration) -> String {
 }
 
 /// Too much is held already for a shard without a primary.
-pub fn hold_is_full(slot: u16, last_node: Option<impl Display>) -> String {
+pub fn hold_is_full(slot: Option<u16>, last_node: Option<impl Display>) -> String {
     format!(
         "{}, and no room to hold more requests",
         no_primary(slot, last_node)
     )
 }
 
-fn no_primary(slot: u16, last_node: Option<impl Display>) -> String {
-    match last_node {
-        Some(node) => format!("CLUSTERDOWN slotcar: no primary for slot {slot} (shard of {node})"),
-        None => format!("CLUSTERDOWN slotcar: no primary for slot {slot}"),
+/// `slot`: none if there is one server for all.
+fn no_primary(slot: Option<u16>, last_node: Option<impl Display>) -> String {
+    const BEGINNING: &str = "CLUSTERDOWN slotcar: no primary";
+    match (slot, last_node) {
+        (Some(slot), Some(node)) => format!("{BEGINNING} for slot {slot} (shard of {node})"),
+        (Some(slot), None) => format!("{BEGINNING} for slot {slot}"),
+        (None, Some(node)) => format!("{BEGINNING} (last: {node})"),
+        (None, None) => BEGINNING.to_owned(),
     }
 }
 
 /// Nobody answered the question who serves what. `why` is the last fault met, on one line; empty while there is none.
-pub fn no_topology_yet(why: &str) -> String {
+pub fn no_topology_yet(upstream: &str, why: &str) -> String {
     let why = if why.is_empty() {
         "it is being asked"
     } else {
         why
     };
     format!(
-        "LOADING slotcar has not reached the cluster yet: {}",
+        "LOADING slotcar has not reached the {upstream} yet: {}",
         one_line(why, FAULT_SHOWS_MAX)
     )
 }
@@ -368,9 +372,13 @@ mod tests {
             not_served_yet("multi"),
             refused("shutdown"),
             unknown_outcome("127.0.0.1:7000"),
-            hold_ran_out(123, Some("127.0.0.1:7000"), Duration::from_millis(15_040)),
-            hold_ran_out(123, None::<&str>, Duration::from_secs(1)),
-            hold_is_full(1, Some("127.0.0.1:7000")),
+            hold_ran_out(
+                Some(123),
+                Some("127.0.0.1:7000"),
+                Duration::from_millis(15_040),
+            ),
+            hold_ran_out(Some(123), None::<&str>, Duration::from_secs(1)),
+            hold_is_full(Some(1), Some("127.0.0.1:7000")),
             too_many_redirections(1, 5),
             output_limit(1024),
             spans_nodes("flushall"),
@@ -380,8 +388,8 @@ mod tests {
             transaction_too_wide(99_999),
             too_many_awaited_keys(1000),
             cross_slot(evil, 1, &long, 2),
-            no_topology_yet(&String::from_utf8_lossy(evil)),
-            no_topology_yet(&String::from_utf8_lossy(&long)),
+            no_topology_yet("cluster", &String::from_utf8_lossy(evil)),
+            no_topology_yet("cluster", &String::from_utf8_lossy(&long)),
         ];
         let quoting = [evil, &long].into_iter().flat_map(|word| {
             let client = unknown_subcommand_or_arity("client", word);
@@ -422,11 +430,13 @@ mod tests {
         let time = Duration::from_secs(9999);
         let texts = [
             unknown_outcome("NODE"),
-            hold_ran_out(7777, Some("NODE"), time),
-            hold_is_full(7777, Some("NODE")),
+            hold_ran_out(Some(7777), Some("NODE"), time),
+            hold_is_full(Some(7777), Some("NODE")),
+            hold_ran_out(None, Some("NODE"), time),
+            no_topology_yet("server", "WHY"),
             too_many_redirections(7777, 8888),
             node_unreachable("NODE", time),
-            no_topology_yet("WHY"),
+            no_topology_yet("cluster", "WHY"),
             UNEXPECTED_REPLY.to_owned(),
             String::from_utf8(exec_abort("WHY")).unwrap(),
         ];
@@ -448,7 +458,11 @@ mod tests {
     #[test]
     fn a_hold_that_ran_out_names_the_shard_and_the_time() {
         assert_eq!(
-            hold_ran_out(123, Some("10.0.0.1:7000"), Duration::from_millis(15_040)),
+            hold_ran_out(
+                Some(123),
+                Some("10.0.0.1:7000"),
+                Duration::from_millis(15_040)
+            ),
             "CLUSTERDOWN slotcar: no primary for slot 123 (shard of 10.0.0.1:7000) for 15.0 s"
         );
     }

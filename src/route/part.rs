@@ -1,7 +1,7 @@
 //! The piece of a request that one node gets, and the ids that say whose it is.
 
 use crate::clock::Now;
-use crate::command::{Connection, Route, Row};
+use crate::command::{Connection, Local, Route, Row};
 use crate::resp::Proto;
 use crate::topology::Slot;
 
@@ -43,6 +43,22 @@ impl Target {
     /// Whether no other node will do.
     pub fn is_node(self) -> bool {
         matches!(self, Self::Node(_))
+    }
+}
+
+/// What all requests on one link have in common: requests that differ in it take different links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// Of the answers.
+    pub proto: Proto,
+    /// As `SELECT` counts them; a cluster has none but 0.
+    pub database: u32,
+}
+
+impl From<Proto> for Profile {
+    /// In database 0.
+    fn from(proto: Proto) -> Self {
+        Self { proto, database: 0 }
     }
 }
 
@@ -92,8 +108,8 @@ pub struct Part {
     pub purpose: Purpose,
     pub target: Target,
     pub row: &'static Row,
-    /// The protocol of its answer, and so of its link.
-    pub proto: Proto,
+    /// Of its link.
+    pub profile: Profile,
     pub way: Way,
     /// How many replies it gets: a block of several requests is one part, and its last reply is the answer.
     pub replies: u32,
@@ -111,22 +127,24 @@ pub struct Part {
     pub brief: bool,
     /// Sent with `ASKING` to a node that imports the slot.
     pub asking: bool,
+    /// A transaction with a `SELECT` in it: its link is brought back behind it.
+    pub selects: bool,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
     pub misplaced: bool,
 }
 
 impl Part {
-    pub fn new(ticket: Ticket, target: Target, row: &'static Row, proto: Proto) -> Self {
-        Self::with(Purpose::Answer(ticket), target, row, proto)
+    pub fn new(ticket: Ticket, target: Target, row: &'static Row, profile: Profile) -> Self {
+        Self::with(Purpose::Answer(ticket), target, row, profile)
     }
 
     /// A part whose answer is for something else than a seat.
-    pub fn with(purpose: Purpose, target: Target, row: &'static Row, proto: Proto) -> Self {
+    pub fn with(purpose: Purpose, target: Target, row: &'static Row, profile: Profile) -> Self {
         Self {
             purpose,
             target,
             row,
-            proto,
+            profile,
             way: Way::Shared,
             replies: 1,
             seq: 0,
@@ -136,6 +154,7 @@ impl Part {
             heals: 0,
             brief: false,
             asking: false,
+            selects: false,
             misplaced: false,
         }
     }
@@ -149,7 +168,8 @@ impl Part {
     pub fn is_plain(&self) -> bool {
         let is_counted = self.row.counts.is_some();
         let watches = self.row.route == Route::Connection(Connection::Watch);
-        !(self.misplaced || self.troubled_since.is_some() || is_counted || watches)
+        let selects = self.selects || self.row.route == Route::Local(Local::Select);
+        !(self.misplaced || self.troubled_since.is_some() || is_counted || watches || selects)
     }
 
     /// Whether parts follow one another on this way: what is sent again must not be overtaken.

@@ -1,9 +1,9 @@
 //! Reads a request and its row and says who gets it.
 
 use crate::command::keys::{self, KeyError, KeyList};
-use crate::command::{Connection, Local, Refuse, Route, Row};
+use crate::command::{Connection, Local, Merge, Refuse, Route, Row};
 use crate::resp::request::Request;
-use crate::topology::Slot;
+use crate::topology::{Keyspace, Slot};
 
 /// Who gets a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,9 +27,17 @@ pub enum Plan {
 }
 
 /// Plans a request whose arity has been checked.
-pub fn plan(row: &'static Row, request: Request<'_>, keys: &mut KeyList) -> Plan {
+pub fn plan(
+    row: &'static Row,
+    request: Request<'_>,
+    keyspace: Keyspace,
+    keys: &mut KeyList,
+) -> Plan {
     match row.route {
-        Route::Slot => by_keys(row, request, keys),
+        Route::AllPrimaries | Route::AllNodes | Route::Scan if asks_one(row, keyspace) => {
+            Plan::AnyPrimary
+        }
+        Route::Slot => by_keys(row, request, keyspace, keys),
         Route::AnyPrimary => Plan::AnyPrimary,
         Route::AllPrimaries => Plan::AllPrimaries,
         Route::AllNodes => Plan::AllNodes,
@@ -41,9 +49,20 @@ pub fn plan(row: &'static Row, request: Request<'_>, keys: &mut KeyList) -> Plan
     }
 }
 
-fn by_keys(row: &'static Row, request: Request<'_>, keys: &mut KeyList) -> Plan {
+/// Whether one server can be asked what is asked of every node of a cluster, and its answer is as good as it is: not INFO, which
+/// is slotcar's, too, nor what must not wait behind what is going on.
+fn asks_one(row: &Row, keyspace: Keyspace) -> bool {
+    keyspace == Keyspace::Whole && row.merge != Merge::Info && !row.asks_beside()
+}
+
+fn by_keys(
+    row: &'static Row,
+    request: Request<'_>,
+    keyspace: Keyspace,
+    keys: &mut KeyList,
+) -> Plan {
     if let Some(index) = row.first_key() {
-        return Plan::Slot(Slot::of_key(request.arg(index)));
+        return Plan::Slot(keyspace.slot(request.arg(index)));
     }
     if keys::blocks(row, request) {
         return Plan::Connection(Connection::Blocking);
@@ -56,8 +75,8 @@ fn by_keys(row: &'static Row, request: Request<'_>, keys: &mut KeyList) -> Plan 
     let Some(first) = indices.next() else {
         return Plan::AnyPrimary;
     };
-    let slot = Slot::of_key(request.arg(first));
-    match indices.find(|&i| Slot::of_key(request.arg(i)) != slot) {
+    let slot = keyspace.slot(request.arg(first));
+    match indices.find(|&i| keyspace.slot(request.arg(i)) != slot) {
         Some(other) => Plan::CrossSlot(first, other),
         None => Plan::Slot(slot),
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::command::Split;
 use crate::resp::request::Request;
 use crate::resp::write;
-use crate::topology::{SLOT_COUNT, Slot};
+use crate::topology::{Keyspace, SLOT_COUNT, Slot};
 
 const NO_PART: u16 = u16::MAX;
 
@@ -48,7 +48,7 @@ pub enum Cut {
 
 impl Splitter {
     /// Groups the keys of `request` by slot, in order of first appearance.
-    pub fn split(&mut self, split: Split, request: Request<'_>) -> Cut {
+    pub fn split(&mut self, split: Split, request: Request<'_>, keyspace: Keyspace) -> Cut {
         self.shape = match split {
             Split::Keys => Shape { step: 1, shared: 0 },
             Split::KeyValues => Shape { step: 2, shared: 0 },
@@ -63,7 +63,7 @@ impl Splitter {
         self.slots.clear();
         self.unit_parts.clear();
         for unit in 0..arguments / self.shape.step {
-            let slot = Slot::of_key(request.arg(1 + unit * self.shape.step));
+            let slot = keyspace.slot(request.arg(1 + unit * self.shape.step));
             let part = self.part_for(slot);
             self.unit_parts.push(part);
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::part::{Part, Way};
 use crate::clock::Now;
-use crate::command::{Connection, Flags, Route};
+use crate::command::{Connection, Flags, Local, Route};
 
 /// What went wrong with a part at a node or on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +125,7 @@ pub fn judge(fault: Fault, part: &Part, now: Now, limits: &RetryLimits) -> Verdi
 fn may_replay(part: &Part) -> bool {
     part.row.flags.contains(Flags::READ)
         || part.row.route == Route::Connection(Connection::Watch)
+        || part.row.route == Route::Local(Local::Select)
         || waits(part)
 }
 

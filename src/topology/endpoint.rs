@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where a node listens, as the cluster announces it: a host name or an address, and a port.
 ///
-/// IPv6 addresses are kept without brackets.
+/// IPv6 addresses are kept without brackets. A host that begins with `/` is the path of a Unix socket; its port is 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     pub host: Arc<str>,
@@ -80,7 +80,9 @@ const HOST_BYTES_MAX: usize = 255;
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
+        if self.host.starts_with('/') {
+            write!(f, "unix:{}", self.host)
+        } else if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use diff::Difference;
 pub use endpoint::{Endpoint, EndpointError, is_host};
 pub use parse::{SlotsError, parse_cluster_slots};
-pub use slot::{SLOT_COUNT, Slot, SlotRange};
+pub use slot::{Keyspace, SLOT_COUNT, Slot, SlotRange};
 
 /// An immutable snapshot: which node serves which slot.
 #[derive(Clone)]

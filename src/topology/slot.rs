@@ -7,6 +7,26 @@ use std::fmt;
 /// How many hash slots a cluster has.
 pub const SLOT_COUNT: usize = 16_384;
 
+/// How keys are spread over slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keyspace {
+    /// By their hash, as in a cluster.
+    #[default]
+    Hashed,
+    /// All of them are in slot 0: one server has everything, and may use all of it in one request.
+    Whole,
+}
+
+impl Keyspace {
+    #[inline]
+    pub fn slot(self, key: &[u8]) -> Slot {
+        match self {
+            Self::Hashed => Slot::of_key(key),
+            Self::Whole => Slot::FIRST,
+        }
+    }
+}
+
 /// One of the 16,384 hash slots. `0 <= .0 < 16384`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(u16);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::config::Secret;
 use crate::resp::reply::Reply;
 use crate::resp::{Proto, write};
+use crate::route::part::Profile;
 
 /// What every link of one kind says first.
 #[derive(Clone, Debug, Default)]
@@ -51,14 +52,17 @@ pub enum Greeted {
 
 impl Handshake {
     /// Writes the whole greeting to `out`; `asks_id`: what does the node call this connection?
-    pub fn start(greeting: &Greeting, proto: Proto, asks_id: bool, out: &mut Vec<u8>) -> Self {
+    pub fn start(greeting: &Greeting, profile: Profile, asks_id: bool, out: &mut Vec<u8>) -> Self {
         let mut steps = Vec::new();
         let mut say = |step: Step, words: &[&[u8]]| {
             write::command(out, words);
             steps.push(step);
         };
         let user = greeting.user.as_deref().map(str::as_bytes);
-        match (proto, greeting.password.as_ref().map(Secret::expose)) {
+        match (
+            profile.proto,
+            greeting.password.as_ref().map(Secret::expose),
+        ) {
             (Proto::Resp3, Some(password)) => {
                 say(
                     Step::Must,
@@ -85,6 +89,10 @@ impl Handshake {
         );
         if asks_id {
             say(Step::Id, &[b"CLIENT", b"ID"]);
+        }
+        if profile.database != 0 {
+            let database = profile.database.to_string();
+            say(Step::SetUp, &[b"SELECT", database.as_bytes()]);
         }
         Self {
             steps,

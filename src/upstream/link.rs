@@ -7,9 +7,8 @@ use std::io::IoSlice;
 
 use super::handshake::{Greeted, Greeting, Handshake};
 use super::queue::{Orphan, Queue};
-use crate::resp::Proto;
 use crate::resp::reply::{ReplyError, ReplyLimits, ReplyScan, ReplyScanned};
-use crate::route::part::{NodeId, Part, SessionId, Ticket};
+use crate::route::part::{NodeId, Part, Profile, SessionId, Ticket};
 
 /// Whose requests a link takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Link {
     pub node: NodeId,
-    pub proto: Proto,
+    pub profile: Profile,
     pub used: Use,
     pub role: Role,
     /// A request that ends the greeting, and must not be refused.
@@ -116,10 +115,10 @@ pub enum Cut {
 }
 
 impl Link {
-    pub fn new(node: NodeId, proto: Proto, used: Use) -> Self {
+    pub fn new(node: NodeId, profile: Profile, used: Use) -> Self {
         Self {
             node,
-            proto,
+            profile,
             used,
             role: Role::Requests,
             set_up: None,
@@ -141,7 +140,7 @@ impl Link {
     pub fn on_dialed(&mut self, greeting: &Greeting) {
         let mut out = Vec::new();
         let asks_id = matches!(self.used, Use::Leased(_));
-        let mut handshake = Handshake::start(greeting, self.proto, asks_id, &mut out);
+        let mut handshake = Handshake::start(greeting, self.profile, asks_id, &mut out);
         if self.used == Use::Watch {
             handshake.also(&[b"CLIENT", b"TRACKING", b"ON"], &mut out);
         }

@@ -367,7 +367,7 @@ mod tests {
 
     use super::*;
     use crate::command::lookup::CommandTable;
-    use crate::resp::Proto;
+    use crate::route::part::Profile;
     use crate::route::part::{Target, Way};
     use crate::topology::Slot;
 
@@ -398,7 +398,8 @@ mod tests {
             purpose: Purpose::Swallow,
             target: Target::Slot(Slot::FIRST),
             row,
-            proto: Proto::Resp2,
+            profile: Profile::default(),
+            selects: false,
             way: Way::Shared,
             replies: 1,
             seq,

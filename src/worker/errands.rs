@@ -1,7 +1,6 @@
 //! What takes its time and must not take a worker's: connecting to nodes, and ending connections politely. Runs on the
 //! runtime of the acceptors; workers send errands and are told what has come of them.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Bell, Shared};
-use crate::net::{DialError, Names, Patience, Stream, dial, tune_link};
+use crate::net::{DialError, Names, Patience, Stream, dial};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;
 
@@ -105,12 +104,10 @@ async fn connect(
     tuned: Patience,
 ) -> Result<Stream, DialError> {
     let address = (endpoint.host.as_ref(), endpoint.port);
-    let stream = dial(&Names::System, address, patience, 0).await?;
-    if let Err(error) = tune_link(&stream, tuned) {
+    let connection = dial(&Names::System, address, patience, 0).await?;
+    if let Err(error) = connection.tune(tuned) {
         tracing::debug!(node = %endpoint, "socket options: {error}");
     }
-    let off_runtime = |stream: tokio::net::TcpStream| -> io::Result<Stream> {
-        Ok(Stream::Tcp(stream.into_std()?))
-    };
-    off_runtime(stream).map_err(|error| DialError::Local(error.to_string()))
+    let off_runtime = connection.into_stream();
+    off_runtime.map_err(|error| DialError::Local(error.to_string()))
 }

@@ -70,6 +70,8 @@ pub struct Worker {
     stop: Option<Stop>,
     pressure: Pressure,
     gauge: Gauge,
+    /// Where sessions begin.
+    database: u32,
     hints: HintSender,
     shared: Arc<Shared>,
     errands: Errands,
@@ -118,6 +120,8 @@ pub struct Setup {
     pub hints: HintSender,
     pub errands: Errands,
     pub gauge: Gauge,
+    /// Where sessions begin.
+    pub database: u32,
 }
 
 /// How far a worker has come that was told to stop.
@@ -179,9 +183,10 @@ impl Name {
     }
 }
 
-/// What slotcar appears to be, given what the nodes are.
-pub fn face(facts: &NodeFacts) -> Face {
+/// What slotcar appears to be, given what the nodes are, to sessions that begin in `database`.
+pub fn face(facts: &NodeFacts, database: u32) -> Face {
     Face {
+        database,
         server: facts.server.clone(),
         version: facts.shown_version().to_owned(),
         required_password: None,
@@ -201,6 +206,7 @@ impl Worker {
             hints,
             errands,
             gauge,
+            database,
         } = setup;
         let poll = Poll::new()?;
         let bell = Bell(Arc::new(Waker::new(poll.registry(), Name::Bell.token())?));
@@ -224,6 +230,7 @@ impl Worker {
             stop: None,
             pressure: Pressure::default(),
             gauge,
+            database,
             hints,
             shared,
             errands,
@@ -401,7 +408,8 @@ impl Worker {
         let known = self.learnt.as_ref();
         if known.is_none_or(|known| !Arc::ptr_eq(known, &facts)) {
             let commands = published.commands.load_full();
-            self.hub.on_node_facts(commands, face(&facts));
+            self.hub
+                .on_node_facts(commands, face(&facts, self.database));
             self.learnt = Some(facts);
         }
     }

@@ -1,5 +1,6 @@
 //! Where slotcar answers otherwise than a plain server, on purpose.
 
+use crate::Behind;
 use crate::compare::Difference;
 use crate::script::Script;
 use crate::support::ServerKind;
@@ -15,13 +16,6 @@ struct Exception {
 }
 
 const EXCEPTIONS: &[Exception] = &[
-    Exception {
-        file: "data.txt",
-        step: "c1> SORT {t}a BY nosort GET #",
-        answer: "denied in Cluster mode",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "a cluster's node refuses it: the pattern may name keys of other slots",
-    },
     Exception {
         file: "transactions.txt",
         step: "c1> SUBSCRIBE c",
@@ -171,6 +165,38 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         file: "modes.txt",
+        step: "c1 quiet",
+        answer: "",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "MONITOR: AUTH is answered here, no node executes it",
+    },
+    Exception {
+        file: "modes.txt",
+        step: "c1 gets 1",
+        answer: "[\"invalidate\" _]",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "more prefixes are new connections to the nodes: the client is told to forget all",
+    },
+    Exception {
+        file: "modes.txt",
+        step: "c2 gets 1",
+        answer: "\"__redis__:invalidate\" $-1",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "the server writes the null of the other client's protocol into a RESP2 connection",
+    },
+];
+
+/// Besides, where a cluster stands behind.
+const OF_CLUSTERS: &[Exception] = &[
+    Exception {
+        file: "data.txt",
+        step: "c1> SORT {t}a BY nosort GET #",
+        answer: "denied in Cluster mode",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "a cluster's node refuses it: the pattern may name keys of other slots",
+    },
+    Exception {
+        file: "modes.txt",
         step: "c1 gets 1",
         answer: "\"MSET\"",
         kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
@@ -191,27 +217,6 @@ const EXCEPTIONS: &[Exception] = &[
         why: "MONITOR: every primary executes it",
     },
     Exception {
-        file: "modes.txt",
-        step: "c1 quiet",
-        answer: "",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "MONITOR: AUTH is answered here, no node executes it",
-    },
-    Exception {
-        file: "modes.txt",
-        step: "c1 gets 1",
-        answer: "[\"invalidate\" _]",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "more prefixes are new connections to the nodes: the client is told to forget all",
-    },
-    Exception {
-        file: "modes.txt",
-        step: "c2 gets 1",
-        answer: "\"__redis__:invalidate\" $-1",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "the server writes the null of the other client's protocol into a RESP2 connection",
-    },
-    Exception {
         file: "pubsub.txt",
         step: "c1 gets 1",
         answer: "\"__keyevent@0__:set\" \"x\"",
@@ -228,13 +233,22 @@ const EXCEPTIONS: &[Exception] = &[
 ];
 
 /// What remains of `found` without the exceptions, and the exceptions that excuse nothing (any more).
-pub(crate) fn sift(kind: ServerKind, scripts: &[Script], found: &[Difference]) -> Vec<String> {
+pub(crate) fn sift(
+    kind: ServerKind,
+    behind: Behind,
+    scripts: &[Script],
+    found: &[Difference],
+) -> Vec<String> {
+    let of_kind: &[Exception] = match behind {
+        Behind::Cluster => OF_CLUSTERS,
+        Behind::Server => &[],
+    };
+    let exceptions = || EXCEPTIONS.iter().chain(of_kind);
     let unexcused = found
         .iter()
-        .filter(|difference| !EXCEPTIONS.iter().any(|one| one.excuses(kind, difference)))
+        .filter(|difference| !exceptions().any(|one| one.excuses(kind, difference)))
         .map(ToString::to_string);
-    let idle = EXCEPTIONS
-        .iter()
+    let idle = exceptions()
         .filter(|one| one.kinds.contains(&kind))
         .filter(|one| scripts.iter().any(|script| script.name == one.file))
         .filter(|one| !found.iter().any(|difference| one.excuses(kind, difference)))

@@ -17,7 +17,7 @@ use slotcar::resp::request::RequestLimits;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::route::scan::ScanBook;
 use slotcar::route::verdict::RetryLimits;
-use slotcar::topology::{Endpoint, Member, ShardSpec, Slot, SlotRange, Topology};
+use slotcar::topology::{Endpoint, Keyspace, Member, ShardSpec, Slot, SlotRange, Topology};
 use slotcar::upstream::backoff::BackoffLimits;
 use slotcar::upstream::handshake::Greeting;
 use slotcar::upstream::link::LinkDown;
@@ -51,6 +51,7 @@ pub(crate) fn hub(
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,
         },
+        keyspace: Keyspace::Hashed,
         greeting: Greeting {
             user: None,
             password: None,
@@ -71,6 +72,7 @@ pub(crate) fn hub(
     let face = Face {
         server: "redis".into(),
         version: "7.0.15".into(),
+        database: 0,
         required_password: None,
     };
     Hub::new(

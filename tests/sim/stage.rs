@@ -608,6 +608,7 @@ fn hint(hint: &Hint) -> String {
         Hint::DialFailed(at) => format!("dial-failed {at}"),
         Hint::Refused(at) => format!("refused {at}"),
         Hint::ProbeFailed(at) => format!("probe-failed {at}"),
+        Hint::Announced => "announced".to_owned(),
     }
 }
 

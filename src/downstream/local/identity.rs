@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::resp::Proto;
+use crate::route::part::Profile;
 
 /// One session as clients may see it.
 #[derive(Clone, Debug)]
@@ -70,6 +71,14 @@ impl Identity {
             no_evict: false,
             no_touch: false,
             names: None,
+        }
+    }
+
+    /// Of the links that its requests take.
+    pub fn profile(&self) -> Profile {
+        Profile {
+            proto: self.proto,
+            database: self.db,
         }
     }
 

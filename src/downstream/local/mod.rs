@@ -13,6 +13,7 @@ mod server;
 pub use client::{Extra, client_line, killed, listed};
 pub use filter::{ClientType, Filter};
 pub use identity::{Address, Identity, ReplyMode};
+pub use server::database;
 
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Face {
     pub server: String,
     /// The nodes' version, as `HELLO` shows it.
     pub version: String,
+    /// In which database sessions begin.
+    pub database: u32,
     /// What the user `default` must say; `None`: anything will do.
     pub required_password: Option<Box<[u8]>>,
 }
@@ -123,6 +126,7 @@ mod tests {
         Face {
             server: "redis".to_owned(),
             version: "7.0.15".to_owned(),
+            database: 0,
             required_password: None,
         }
     }

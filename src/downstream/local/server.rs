@@ -25,16 +25,25 @@ pub(super) fn echo(request: Request<'_>, out: &mut Vec<u8>) -> After {
 
 /// For upstreams with one database only.
 pub(super) fn select(request: Request<'_>, me: &mut Identity, out: &mut Vec<u8>) -> After {
-    match parse_i64(request.arg(1)) {
-        None => write::error(out, errors::NOT_AN_INTEGER),
-        Some(0) => {
+    match database(request) {
+        Ok(0) => {
             me.db = 0;
             write::ok(out);
         }
-        Some(db) if i32::try_from(db).is_err() => write::error(out, errors::DB_NO_INT),
-        Some(_) => write::error(out, errors::DB_OUT_OF_RANGE),
+        Ok(_) => write::error(out, errors::DB_OUT_OF_RANGE),
+        Err(text) => write::error(out, text),
     }
     After::Reply
+}
+
+/// The database that a `SELECT` names.
+///
+/// # Errors
+/// The text with which a server refuses it, whatever databases it has.
+pub fn database(request: Request<'_>) -> Result<u32, &'static str> {
+    let number = parse_i64(request.arg(1)).ok_or(errors::NOT_AN_INTEGER)?;
+    let number = i32::try_from(number).map_err(|_| errors::DB_NO_INT)?;
+    u32::try_from(number).map_err(|_| errors::DB_OUT_OF_RANGE)
 }
 
 /// A primary without replicas. The replication offset is the nodes' own affair.
@@ -48,7 +57,7 @@ pub(super) fn role(out: &mut Vec<u8>) -> After {
 
 /// Source: `resetCommand` in the servers' `server.c`; the names of the library stay.
 pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After {
-    me.db = 0;
+    me.db = face.database;
     me.proto = Proto::Resp2;
     me.authenticated = face.required_password.is_none();
     me.reply = ReplyMode::On;

@@ -67,6 +67,9 @@ impl Hub {
     fn on_answer(&mut self, now: Now, id: LinkId, part: Part, bytes: Bytes, frame: &[u8]) {
         let refused = refusal(frame);
         let sent = true;
+        if part.selects && refused.is_none() {
+            self.note_selected_in_block(&part, frame);
+        }
         if part.row.route == Route::Connection(Connection::Watch) && refused.is_none() {
             self.on_watch_answered(id, &part, frame);
         }
@@ -83,6 +86,7 @@ impl Hub {
                 Some(refusal),
             ) => self.on_refused(now, id, Orphan { part, bytes, sent }, &refusal),
             (Purpose::Answer(ticket), None) => {
+                self.note_selected(&part, frame.starts_with(b"-"));
                 if let Some(since) = part.troubled_since {
                     self.note_delayed(now, since);
                 }
@@ -144,6 +148,7 @@ impl Hub {
         let mut frame = Vec::with_capacity(text.len() + 3);
         write::error(&mut frame, text.as_bytes());
         self.counters.errors += 1;
+        self.note_selected(part, true);
         match part.purpose {
             Purpose::Answer(ticket) => self.deliver_error(now, ticket, &frame),
             told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack) => {

@@ -112,7 +112,7 @@ impl Hub {
             return Ok(());
         };
         if is_push(frame) {
-            if link.proto == Proto::Resp2 {
+            if link.profile.proto == Proto::Resp2 {
                 return Err(LinkDown::Desync("a push, which RESP2 does not have"));
             }
             self.on_push(now, id, frame);

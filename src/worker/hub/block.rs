@@ -19,7 +19,7 @@ use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
 use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket, Way};
-use crate::topology::Slot;
+use crate::topology::{Keyspace, Slot};
 use crate::upstream::link::Link;
 
 /// How long a link may be silent about a request that waits and still count as in trouble for the same reason.
@@ -39,7 +39,9 @@ impl Hub {
         self.note_request(id, Some(row));
         let mut keys = std::mem::take(&mut self.keys);
         let found = keys::find_keys(row, request, &mut keys);
-        let slots = found.ok().map(|()| one_slot(request, &keys));
+        let slots = found
+            .ok()
+            .map(|()| one_slot(request, self.settings.keyspace, &keys));
         match slots {
             None | Some(OneSlot::NoKeys) => self.send_to_any(now, id, row, request),
             Some(OneSlot::Yes(slot)) => self.block_at(now, id, row, slot, request),
@@ -61,11 +63,11 @@ impl Hub {
             Patience::Endless | Patience::Malformed => None,
             Patience::For(time) => Some(now + time),
         };
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) else {
             return;
         };
         self.begin_block(id, Blocked::new(ticket, deadline, now));
-        let part = Part::new(ticket, Target::Slot(slot), row, proto).by(Way::Own);
+        let part = Part::new(ticket, Target::Slot(slot), row, profile).by(Way::Own);
         self.place(now, part, Body::Borrowed(request.bytes));
     }
 
@@ -90,7 +92,7 @@ impl Hub {
             return Ran::Taken;
         }
         let gather = self.start_gather(row.merge, slots.len(), &[]);
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Gathers(gather)) else {
             return Ran::Taken;
         };
         self.begin_block(id, Blocked::new(ticket, None, now));
@@ -101,7 +103,7 @@ impl Hub {
             let ticket = Ticket { part, ..ticket };
             let part = Part {
                 replies: 2,
-                ..Part::new(ticket, Target::Slot(slot), row, proto).by(Way::Own)
+                ..Part::new(ticket, Target::Slot(slot), row, profile).by(Way::Own)
             };
             self.place(now, part, Body::Borrowed(&bytes));
         }
@@ -230,12 +232,12 @@ impl Hub {
             self.end_wait(now, id, end);
             return self.answer_here(asks, |buf| write::integer(buf, 1));
         };
-        let Some((ticket, proto)) = self.open_seat(asks, Seat::Waits) else {
+        let Some((ticket, profile)) = self.open_seat(asks, Seat::Waits) else {
             return;
         };
         let how = if with_error { "ERROR" } else { "TIMEOUT" };
         for (nth, (node, client_id)) in nodes.into_iter().enumerate() {
-            let mut part = Part::new(ticket, Target::Node(node), row, proto);
+            let mut part = Part::new(ticket, Target::Node(node), row, profile);
             if nth > 0 {
                 // WAIT waits at every primary; one that wakes it speaks for all.
                 part.purpose = Purpose::Swallow;
@@ -309,13 +311,13 @@ enum OneSlot {
     No(usize, usize),
 }
 
-fn one_slot(request: Request<'_>, keys: &KeyList) -> OneSlot {
+fn one_slot(request: Request<'_>, keyspace: Keyspace, keys: &KeyList) -> OneSlot {
     let mut indices = keys.iter();
     let Some(first) = indices.next() else {
         return OneSlot::NoKeys;
     };
-    let slot = Slot::of_key(request.arg(first));
-    match indices.find(|&at| Slot::of_key(request.arg(at)) != slot) {
+    let slot = keyspace.slot(request.arg(first));
+    match indices.find(|&at| keyspace.slot(request.arg(at)) != slot) {
         Some(other) => OneSlot::No(first, other),
         None => OneSlot::Yes(slot),
     }

@@ -14,7 +14,7 @@ use crate::reply::redirect::{self, Host, Refusal};
 use crate::route::hold::Held;
 use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Ticket, Way};
 use crate::route::verdict::{Fault, GiveUp, Verdict, judge, waits};
-use crate::topology::{Endpoint, Slot};
+use crate::topology::{Endpoint, Keyspace, Slot};
 use crate::upstream::queue::Orphan;
 
 impl Hub {
@@ -53,6 +53,9 @@ impl Hub {
         // Also where a lane is: it may stand for a part at another node, and be younger than what is queued here.
         let mut recalled = self.recall(from, target);
         let (named, moved) = self.take_in(from, refusal);
+        if matches!(refusal, Refusal::ReadOnly) && self.settings.keyspace == Keyspace::Whole {
+            self.leave_link(from);
+        }
         recalled.extend(moved);
         match verdict {
             Verdict::Follow => {
@@ -145,13 +148,27 @@ impl Hub {
                 errors::too_many_redirections(slot.get(), u32::from(part.redirects))
             }
             (GiveUp::HeldTooLong, Target::Slot(slot)) => {
-                errors::hold_ran_out(slot.get(), endpoint.as_ref(), held_for)
+                errors::hold_ran_out(self.shown_slot(slot), endpoint.as_ref(), held_for)
             }
             (GiveUp::HoldFull, Target::Slot(slot)) => {
-                errors::hold_is_full(slot.get(), endpoint.as_ref())
+                errors::hold_is_full(self.shown_slot(slot), endpoint.as_ref())
             }
         };
         self.answer_error(now, part, &text);
+    }
+
+    /// What is answered before it is known who serves what.
+    pub(super) fn no_topology_yet(&self) -> String {
+        let upstream = match self.settings.keyspace {
+            Keyspace::Hashed => "cluster",
+            Keyspace::Whole => "server",
+        };
+        errors::no_topology_yet(upstream, &self.trouble)
+    }
+
+    /// As an error names it: one server has none.
+    pub(super) fn shown_slot(&self, slot: Slot) -> Option<u16> {
+        (self.settings.keyspace == Keyspace::Hashed).then(|| slot.get())
     }
 
     /// The seat that waits for a part's answer, be it by way of a try.
@@ -165,7 +182,7 @@ impl Hub {
 
     pub(super) fn refuse_unreachable(&mut self, now: Now, part: &Part) {
         self.counters.given_up.no_topology += 1;
-        let text = errors::no_topology_yet(&self.trouble);
+        let text = self.no_topology_yet();
         self.answer_error(now, part, &text);
     }
 

@@ -6,8 +6,7 @@
 use super::Hub;
 use crate::clock::Now;
 use crate::downstream::session::Session;
-use crate::resp::Proto;
-use crate::route::part::{LinkId, NodeId, Purpose, SessionId};
+use crate::route::part::{LinkId, NodeId, Profile, Purpose, SessionId};
 use crate::upstream::link::{Link, LinkDown, Role, Use};
 
 impl Hub {
@@ -17,22 +16,22 @@ impl Hub {
         now: Now,
         session: SessionId,
         node: NodeId,
-        proto: Proto,
+        profile: Profile,
     ) -> Result<LinkId, Now> {
         self.check_usable(now, node)?;
-        if let Some(link) = self.own_link_at(session, node, proto) {
+        if let Some(link) = self.own_link_at(session, node, profile) {
             return Ok(link);
         }
         if !self.standing.is_empty() && self.is_tracked(session) {
-            return self.tracking_link(now, session, node, proto);
+            return self.tracking_link(now, session, node, profile);
         }
-        let pool = self.owners.node_mut(node).map(|node| node.idle_mut(proto));
-        let id = match pool.and_then(Vec::pop) {
+        let at = self.owners.node_mut(node);
+        let id = match at.and_then(|node| node.take_idle(profile)) {
             Some(idle) => {
                 self.counters.leases_reused += 1;
-                idle.link
+                idle
             }
-            None => self.dial(now, Link::new(node, proto, Use::Leased(None)))?,
+            None => self.dial(now, Link::new(node, profile, Use::Leased(None)))?,
         };
         if let Some(link) = self.link_mut(id) {
             link.used = Use::Leased(Some(session));
@@ -49,12 +48,12 @@ impl Hub {
         &self,
         session: SessionId,
         node: NodeId,
-        proto: Proto,
+        profile: Profile,
     ) -> Option<LinkId> {
         let own = &self.session(session)?.own_links;
         own.iter().copied().find(|&id| {
             self.link(id).is_some_and(|link| {
-                (link.node, link.proto) == (node, proto) && link.takes_requests()
+                (link.node, link.profile) == (node, profile) && link.takes_requests()
             })
         })
     }
@@ -70,7 +69,7 @@ impl Hub {
             return;
         };
         link.used = Use::Leased(None);
-        let (node, proto, retiring) = (link.node, link.proto, link.retiring);
+        let (node, profile, retiring) = (link.node, link.profile, link.retiring);
         self.forget_own(owner, id);
         if retiring {
             return self.close_link(now, id);
@@ -78,9 +77,10 @@ impl Hub {
         let Some(node) = self.owners.node_mut(node) else {
             return;
         };
-        let pool = node.idle_mut(proto);
+        let pool = &mut node.idle;
         pool.push(Idle {
             link: id,
+            profile,
             since: now,
         });
         let idle_max = self.settings.limits.idle_links_max;
@@ -125,7 +125,7 @@ impl Hub {
         match owner {
             None => {
                 if let Some(node) = self.owners.node_mut(link.node) {
-                    node.idle_mut(link.proto).retain(|idle| idle.link != id);
+                    node.idle.retain(|idle| idle.link != id);
                 }
             }
             Some(owner) => {
@@ -168,5 +168,6 @@ impl Hub {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Idle {
     pub(crate) link: LinkId,
+    pub(crate) profile: Profile,
     pub(crate) since: Now,
 }

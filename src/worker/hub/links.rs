@@ -4,21 +4,25 @@ use super::{Hub, LinkPlace};
 use crate::clock::Now;
 use crate::control::Hint;
 use crate::downstream::session::Wait;
-use crate::resp::Proto;
-use crate::route::part::{LinkId, NodeId, Part, Purpose};
+use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose};
 use crate::upstream::link::{Link, LinkDown, Use};
 
 impl Hub {
     /// The shared link to a node, dialled if there is none; Err: not before that moment.
-    pub(super) fn link_to(&mut self, now: Now, id: NodeId, proto: Proto) -> Result<LinkId, Now> {
+    pub(super) fn link_to(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        profile: Profile,
+    ) -> Result<LinkId, Now> {
         self.check_usable(now, id)?;
-        let node = self.owners.node_mut(id);
-        if let Some(link) = node.and_then(|node| *node.link_mut(proto)) {
+        let node = self.owners.node(id);
+        if let Some(link) = node.and_then(|node| node.link(profile)) {
             return Ok(link);
         }
-        let link = self.dial(now, Link::new(id, proto, Use::Shared))?;
+        let link = self.dial(now, Link::new(id, profile, Use::Shared))?;
         if let Some(node) = self.owners.node_mut(id) {
-            *node.link_mut(proto) = Some(link);
+            node.set_link(profile, Some(link));
         }
         Ok(link)
     }
@@ -72,6 +76,7 @@ impl Hub {
         }
         let link = self.links.remove(id.index as usize).link;
         let (worked, node) = (link.is_open(), link.node);
+        let is_of_database = link.profile.database != 0 && link.set_up.is_none();
         self.note_link_down(now, id, &link, why, worked);
         let passing = link.passing;
         let (mut orphans, waiting) = link.into_orphans();
@@ -95,7 +100,19 @@ impl Hub {
             orphans.sort_unstable_by_key(|orphan| orphan.part.seq);
         }
         for orphan in orphans {
-            self.on_orphan(now, node, orphan);
+            match why {
+                // There is no such database, or we may not use it.
+                LinkDown::NotSetUp(text) if is_of_database => {
+                    self.answer_error(now, &orphan.part, text);
+                }
+                LinkDown::Dial(_)
+                | LinkDown::Local(_)
+                | LinkDown::Refused(_)
+                | LinkDown::NotSetUp(_)
+                | LinkDown::Lost(_)
+                | LinkDown::Desync(_)
+                | LinkDown::Retired => self.on_orphan(now, node, orphan),
+            }
         }
         self.release_held(now);
         self.tend_watches(now);
@@ -154,6 +171,20 @@ impl Hub {
             if let Some(link) = self.link_mut(id) {
                 link.waiting_sessions.push(ticket.session);
             }
+        }
+    }
+
+    /// Nothing new is sent on this link, and it ends when all is answered: the name of its node may mean another server by now.
+    pub(super) fn leave_link(&mut self, id: LinkId) {
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        link.retiring = true;
+        let (node, profile) = (link.node, link.profile);
+        if let Some(node) = self.owners.node_mut(node)
+            && node.link(profile) == Some(id)
+        {
+            node.set_link(profile, None);
         }
     }
 
@@ -281,7 +312,7 @@ impl Hub {
             return;
         };
         if link.used == Use::Shared {
-            *node.link_mut(link.proto) = None;
+            node.set_link(link.profile, None);
         }
         let endpoint = node.endpoint.clone();
         let is_news = node.backoff.is_clear();

@@ -24,6 +24,7 @@ mod pubsub;
 mod request;
 mod scan;
 mod scripts;
+mod select;
 mod serve;
 mod shed;
 mod short;
@@ -64,7 +65,7 @@ use crate::route::scan::ScanBook;
 use crate::route::scripts::Scripts;
 use crate::route::split::Splitter;
 use crate::route::verdict::RetryLimits;
-use crate::topology::{Endpoint, Topology};
+use crate::topology::{Endpoint, Keyspace, Topology};
 use crate::upstream::backoff::BackoffLimits;
 use crate::upstream::handshake::Greeting;
 use crate::upstream::link::Link;
@@ -85,6 +86,8 @@ pub struct Settings {
     pub memory_max: usize,
     pub backoff: BackoffLimits,
     pub greeting: Greeting,
+    /// [`Keyspace::Whole`]: one server is behind, which also has databases.
+    pub keyspace: Keyspace,
     /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
     pub run_id: String,
     pub process_id: u32,
@@ -253,7 +256,8 @@ impl Hub {
     }
 
     /// A client has connected.
-    pub fn on_accept(&mut self, identity: Identity) -> SessionId {
+    pub fn on_accept(&mut self, mut identity: Identity) -> SessionId {
+        identity.db = self.face.database;
         self.expect_idle_clients(identity.created);
         self.generations = self.generations.wrapping_add(1);
         let index = self

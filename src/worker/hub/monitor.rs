@@ -73,7 +73,7 @@ impl Hub {
         let mut set_up = Vec::new();
         write::command(&mut set_up, &["MONITOR"]);
         // What it says is the same in both protocols.
-        self.dial_standing(now, id, node, (Proto::Resp2, Role::Monitors, set_up))
+        self.dial_standing(now, id, node, (Proto::Resp2.into(), Role::Monitors, set_up))
     }
 
     pub(super) fn end_monitor(&mut self, now: Now, id: SessionId) {

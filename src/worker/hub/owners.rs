@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::lease::Idle;
 use crate::clock::Now;
-use crate::resp::Proto;
-use crate::route::part::{LinkId, NodeId, Target};
+use crate::route::part::{LinkId, NodeId, Profile, Target};
 use crate::route::scan::{self, SlotSet};
 use crate::topology::{Endpoint, SLOT_COUNT, Slot, Topology};
 use crate::upstream::backoff::Backoff;
@@ -40,9 +39,10 @@ pub(crate) struct Node {
     pub(crate) backoff: Backoff,
     /// Scripts that it was told, by name.
     pub(crate) scripts: HashSet<Box<[u8]>>,
-    links: [Option<LinkId>; 2],
+    /// Those that all sessions share, at most one of each profile.
+    links: Vec<(Profile, LinkId)>,
     /// Leased links that nobody uses at the moment, the last used one last.
-    idle: [Vec<Idle>; 2],
+    pub(crate) idle: Vec<Idle>,
     /// Part of the newest topology, or named by a redirection since.
     pub(crate) known: bool,
     /// Does not answer probes: nothing new is sent there.
@@ -52,28 +52,21 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn link(&self, proto: Proto) -> Option<LinkId> {
-        let [resp2, resp3] = self.links;
-        match proto {
-            Proto::Resp2 => resp2,
-            Proto::Resp3 => resp3,
-        }
+    /// The shared link of this profile.
+    pub(crate) fn link(&self, profile: Profile) -> Option<LinkId> {
+        let mut links = self.links.iter();
+        links.find(|(of, _)| *of == profile).map(|(_, link)| *link)
     }
 
-    pub(crate) fn link_mut(&mut self, proto: Proto) -> &mut Option<LinkId> {
-        let [resp2, resp3] = &mut self.links;
-        match proto {
-            Proto::Resp2 => resp2,
-            Proto::Resp3 => resp3,
-        }
+    pub(crate) fn set_link(&mut self, profile: Profile, link: Option<LinkId>) {
+        self.links.retain(|(of, _)| *of != profile);
+        self.links.extend(link.map(|link| (profile, link)));
     }
 
-    pub(crate) fn idle_mut(&mut self, proto: Proto) -> &mut Vec<Idle> {
-        let [resp2, resp3] = &mut self.idle;
-        match proto {
-            Proto::Resp2 => resp2,
-            Proto::Resp3 => resp3,
-        }
+    /// The link of this profile that was leased last and is not used.
+    pub(crate) fn take_idle(&mut self, profile: Profile) -> Option<LinkId> {
+        let place = self.idle.iter().rposition(|idle| idle.profile == profile)?;
+        Some(self.idle.remove(place).link)
     }
 }
 
@@ -184,8 +177,8 @@ impl Owners {
             endpoint: endpoint.clone(),
             backoff: Backoff::default(),
             scripts: HashSet::new(),
-            links: [None; 2],
-            idle: [const { Vec::new() }; 2],
+            links: Vec::new(),
+            idle: Vec::new(),
             known: true,
             suspect: false,
             silent_since: None,
@@ -281,7 +274,7 @@ impl Owners {
     }
 
     pub(crate) fn idle_pools(&mut self) -> impl Iterator<Item = &mut Vec<Idle>> {
-        self.nodes.iter_mut().flat_map(|node| &mut node.idle)
+        self.nodes.iter_mut().map(|node| &mut node.idle)
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {

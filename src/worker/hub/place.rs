@@ -81,11 +81,11 @@ impl Hub {
     pub(super) fn link_for(&mut self, now: Now, node: NodeId, part: &Part) -> Result<LinkId, Now> {
         match (part.way, part.purpose) {
             (Way::Own | Way::Pinned | Way::Tracked, Purpose::Answer(ticket)) => {
-                self.own_link(now, ticket.session, node, part.proto)
+                self.own_link(now, ticket.session, node, part.profile)
             }
             (Way::Watch, _) => self.watch_link(now, node),
             (Way::Shared, _) | (Way::Own | Way::Pinned | Way::Tracked, _) => {
-                self.link_to(now, node, part.proto)
+                self.link_to(now, node, part.profile)
             }
         }
     }
@@ -272,6 +272,9 @@ impl Hub {
             return;
         };
         let link = &mut place.link;
+        if part.selects || link.profile.database != part.profile.database {
+            return self.push_abroad(id, part, bytes);
+        }
         link.queue_mut().adopt(&mut self.link_pool);
         match large {
             Some(bytes) => link.queue_mut().push_shared(part, bytes),

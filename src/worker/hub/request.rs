@@ -14,10 +14,10 @@ use crate::reply::{errors, info};
 use crate::resp::inline;
 use crate::resp::request::{ProtocolError, Request, RequestScan, Scanned};
 use crate::resp::write;
-use crate::route::part::{Part, SessionId, Target, Ticket, Way};
+use crate::route::part::{Part, Profile, SessionId, Target, Ticket, Way};
 use crate::route::plan::{Plan, plan};
 use crate::route::split::{Cut, Splitter};
-use crate::topology::Slot;
+use crate::topology::{Keyspace, Slot};
 use crate::upstream::queue::BY_REFERENCE_BYTES_MIN;
 
 /// Whether a request has been taken.
@@ -248,7 +248,7 @@ impl Hub {
         if let Some(ran) = self.run_by_state(now, id, row, request) {
             return ran;
         }
-        let plan = plan(row, request, &mut self.keys);
+        let plan = plan(row, request, self.settings.keyspace, &mut self.keys);
         if let Plan::Connection(connection) = plan {
             return self.run_bound(now, id, connection, row, request);
         }
@@ -309,10 +309,18 @@ impl Hub {
             self.refuse(id, errors::MONITORS);
             return Some(Ran::Taken);
         }
-        // Either may change the protocol, and with it the links: what is in flight comes first.
-        let switches = matches!(row.route, Route::Local(Local::Hello | Local::Reset));
+        // Each may change the session's profile, and with it the links: what is in flight comes first.
+        let switches = matches!(
+            row.route,
+            Route::Local(Local::Hello | Local::Reset | Local::Select)
+        );
         if switches && self.has_in_flight(id) {
             return Some(Ran::NotYet(Wait::Answers));
+        }
+        if row.route == Route::Local(Local::Select) && self.settings.keyspace == Keyspace::Whole {
+            self.note_request(id, Some(row));
+            self.select(now, id, row, request);
+            return Some(Ran::Taken);
         }
         if row.script != Script::None {
             self.note_script(row.script, request);
@@ -380,12 +388,12 @@ impl Hub {
         slot: Slot,
         request: Request<'_>,
     ) {
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) else {
             return;
         };
         self.place(
             now,
-            Part::new(ticket, Target::Slot(slot), row, proto),
+            Part::new(ticket, Target::Slot(slot), row, profile),
             Body::Borrowed(request.bytes),
         );
     }
@@ -439,7 +447,7 @@ impl Hub {
         {
             gather.limit_items(slowlog_items_max(request.get(2)));
         }
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Gathers(gather)) else {
             return;
         };
         let way = if row.asks_beside() {
@@ -451,7 +459,7 @@ impl Hub {
             let ticket = Ticket { part, ..ticket };
             self.place(
                 now,
-                Part::new(ticket, target, row, proto).by(way),
+                Part::new(ticket, target, row, profile).by(way),
                 Body::Borrowed(request.bytes),
             );
         }
@@ -462,7 +470,7 @@ impl Hub {
             return self.send_to_any(now, id, row, request);
         };
         let mut splitter = std::mem::take(&mut self.splitter);
-        match splitter.split(shape, request) {
+        match splitter.split(shape, request, self.settings.keyspace) {
             Cut::Malformed => self.refuse(id, check::wrong_arity(row)),
             Cut::Whole(slot) => self.send_whole(now, id, row, slot, request),
             Cut::Parts => self.send_parts(now, id, row, &splitter, request),
@@ -479,7 +487,7 @@ impl Hub {
         request: Request<'_>,
     ) {
         let gather = self.start_gather(row.merge, splitter.slots().len(), splitter.key_parts());
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Gathers(gather)) else {
             return;
         };
         let mut bytes = std::mem::take(&mut self.part_bytes);
@@ -489,7 +497,7 @@ impl Hub {
             let ticket = Ticket { part, ..ticket };
             self.place(
                 now,
-                Part::new(ticket, Target::Slot(slot), row, proto),
+                Part::new(ticket, Target::Slot(slot), row, profile),
                 Body::Borrowed(&bytes),
             );
         }
@@ -504,12 +512,8 @@ impl Hub {
         u32::try_from(self.gathers.insert(gather)).unwrap_or(u32::MAX)
     }
 
-    /// Opens the next seat of a session: its ticket for part 0, and the session's protocol.
-    pub(super) fn open_seat(
-        &mut self,
-        id: SessionId,
-        seat: Seat,
-    ) -> Option<(Ticket, crate::resp::Proto)> {
+    /// Opens the next seat of a session: its ticket for part 0, and the session's profile.
+    pub(super) fn open_seat(&mut self, id: SessionId, seat: Seat) -> Option<(Ticket, Profile)> {
         let session = self.session_mut(id)?;
         let seat = session.replies.open(seat, session.silent);
         Some((
@@ -518,7 +522,7 @@ impl Hub {
                 seat,
                 part: 0,
             },
-            session.identity.proto,
+            session.identity.profile(),
         ))
     }
 }

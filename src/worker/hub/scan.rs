@@ -31,10 +31,10 @@ impl Hub {
             (0, _) | (_, Err(_)) => Walk::default(),
             (_, Ok(book)) => book.place(token),
         };
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Walks(Box::new(walk))) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Walks(Box::new(walk))) else {
             return;
         };
-        let part = Part::new(ticket, Target::Slot(Slot::FIRST), row, proto);
+        let part = Part::new(ticket, Target::Slot(Slot::FIRST), row, profile);
         self.step_walk(now, part, request);
     }
 

@@ -9,7 +9,6 @@ use crate::command::Row;
 use crate::downstream::replies::Seat;
 use crate::resp::request::Request;
 use crate::route::part::{LinkId, Part, SessionId, Target, Ticket};
-use crate::topology::Slot;
 use crate::upstream::queue::BY_REFERENCE_BYTES_MIN;
 
 impl Hub {
@@ -35,11 +34,12 @@ impl Hub {
         if session.subscriptions.is_some() || session.transaction.is_some() {
             return false;
         }
-        let (slot, proto) = (Slot::of_key(request.arg(key)), session.identity.proto);
+        let slot = self.settings.keyspace.slot(request.arg(key));
+        let profile = session.identity.profile();
         let node = self.owners.of(slot).and_then(|id| self.owners.node(id));
         let link = node
             .filter(|node| !node.suspect)
-            .and_then(|node| node.link(proto));
+            .and_then(|node| node.link(profile));
         let Some(link) = link else { return false };
         let place = self.links.get_mut(link.index as usize);
         let Some(place) = place.filter(|place| place.generation == link.generation) else {
@@ -64,7 +64,7 @@ impl Hub {
         self.placed += 1;
         let part = Part {
             seq: self.placed,
-            ..Part::new(ticket, Target::Slot(slot), row, proto)
+            ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
         queue.adopt(&mut self.link_pool);
         queue.push_with(part, |log| log.extend_from_slice(request.bytes));

@@ -24,7 +24,7 @@ use crate::resp::request::Request;
 use crate::resp::{Proto, write};
 use crate::route::await_keys::{AwaitKeys, Seen, Tried, Wish};
 use crate::route::part::{
-    KeyId, LinkId, NodeId, Part, Purpose, SessionId, Target, Ticket, WaiterId, Way,
+    KeyId, LinkId, NodeId, Part, Profile, Purpose, SessionId, Target, Ticket, WaiterId, Way,
 };
 use crate::topology::Slot;
 use crate::upstream::link::{Link, Use};
@@ -48,17 +48,17 @@ pub(super) struct Spread {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
-    pub(super) proto: Proto,
+    pub(super) profile: Profile,
     /// Its time is up: the answer that is on its way decides.
     pub(super) expired: bool,
     pub(super) work: Work,
 }
 
 impl Waiting {
-    pub(super) fn new(ticket: Ticket, proto: Proto, work: Work) -> Self {
+    pub(super) fn new(ticket: Ticket, profile: Profile, work: Work) -> Self {
         Self {
             ticket,
-            proto,
+            profile,
             expired: false,
             work,
         }
@@ -86,7 +86,7 @@ impl Work {
 /// What is tried for whom: enough to put it back.
 #[derive(Debug)]
 struct Trying {
-    proto: Proto,
+    profile: Profile,
     attempt: Arc<Attempt>,
     key: Arc<[u8]>,
 }
@@ -131,13 +131,13 @@ impl Hub {
         if self.spread.waits.places() + keys.len() > keys_max {
             return self.refuse(id, errors::too_many_awaited_keys(keys_max));
         }
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) else {
             return;
         };
         self.counters.spread_waits += 1;
         let waiter = self.spread.waits.next_waiter();
         self.begin_block(id, Blocked::new(ticket, deadline, now).over(waiter));
-        let request_of = Waiting::new(ticket, proto, work);
+        let request_of = Waiting::new(ticket, profile, work);
         self.spread.requests.insert(waiter, request_of);
         match kind {
             Kind::Stream => self.start_reading(now, waiter),
@@ -204,7 +204,7 @@ impl Hub {
             self.counters.spread_tries_in_vain += 1;
             if request.expired {
                 let mut frame = Vec::new();
-                write::null_array(&mut frame, request.proto);
+                write::null_array(&mut frame, request.profile.proto);
                 return self.answer_waiter(now, waiter, &frame);
             }
             self.spread.waits.on_tried(waiter, Tried::Nothing);
@@ -244,9 +244,9 @@ impl Hub {
             trying: Some(key),
         } = request.work
         {
-            let proto = request.proto;
+            let profile = request.profile;
             let trying = Trying {
-                proto,
+                profile,
                 attempt,
                 key,
             };
@@ -319,7 +319,7 @@ impl Hub {
         write::command(&mut bytes, &[name.as_bytes(), &key]);
         let purpose = Purpose::Look(id, number);
         let target = Target::Slot(Slot::of_key(&key));
-        let part = Part::with(purpose, target, row, Proto::Resp3).by(Way::Watch);
+        let part = Part::with(purpose, target, row, Proto::Resp3.into()).by(Way::Watch);
         self.place(now, part, Body::Borrowed(&bytes));
     }
 
@@ -329,7 +329,7 @@ impl Hub {
         let (Some((_, key)), Some(request)) = (found, request) else {
             return;
         };
-        let proto = request.proto;
+        let profile = request.profile;
         let Work::Takes { attempt, trying } = &mut request.work else {
             return;
         };
@@ -341,7 +341,7 @@ impl Hub {
         let mut bytes = Vec::new();
         attempt.write(&key, &mut bytes);
         let target = Target::Slot(Slot::of_key(&key));
-        let part = Part::with(Purpose::Try(waiter, 0), target, row, proto);
+        let part = Part::with(Purpose::Try(waiter, 0), target, row, profile);
         *trying = Some(key);
         self.place(now, part, Body::Borrowed(&bytes));
     }
@@ -349,7 +349,7 @@ impl Hub {
     /// The client for whom this was taken is gone.
     fn put_back(&mut self, now: Now, trying: &Trying, frame: &[u8]) {
         let Trying {
-            proto,
+            profile,
             attempt,
             key,
         } = trying;
@@ -371,7 +371,7 @@ impl Hub {
         }
         self.counters.put_back += 1;
         let target = Target::Slot(Slot::of_key(key));
-        let part = Part::with(Purpose::PutBack, target, row, *proto);
+        let part = Part::with(Purpose::PutBack, target, row, *profile);
         self.place(now, part, Body::Borrowed(&bytes));
     }
 }
@@ -384,7 +384,7 @@ impl Hub {
         if let Some(&link) = self.spread.links.get(&node) {
             return Ok(link);
         }
-        let link = self.dial(now, Link::new(node, Proto::Resp3, Use::Watch))?;
+        let link = self.dial(now, Link::new(node, Proto::Resp3.into(), Use::Watch))?;
         self.spread.links.insert(node, link);
         Ok(link)
     }

@@ -13,8 +13,8 @@ use crate::downstream::replies::Seat;
 use crate::reply::streams;
 use crate::resp::reply::Reply;
 use crate::resp::request::Request;
-use crate::resp::{Proto, write};
-use crate::route::part::{Part, Purpose, SessionId, Target, WaiterId};
+use crate::resp::write;
+use crate::route::part::{Part, Profile, Purpose, SessionId, Target, WaiterId};
 use crate::topology::Slot;
 
 /// A request that reads streams of several slots.
@@ -124,14 +124,14 @@ impl Hub {
         let Some(streams) = Streams::of(row, request, &self.keys) else {
             return self.refuse_cross_slot(id, request.arg(a), request.arg(b));
         };
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) else {
             return;
         };
         let waiter = self.spread.waits.next_waiter();
         let reading = Reading::new(row, streams, false);
         self.spread
             .requests
-            .insert(waiter, Waiting::new(ticket, proto, Work::reads(reading)));
+            .insert(waiter, Waiting::new(ticket, profile, Work::reads(reading)));
         self.start_round(now, waiter);
         self.grant_wishes(now);
     }
@@ -139,7 +139,7 @@ impl Hub {
     /// Finds out where a reading that waits begins, then begins.
     pub(super) fn start_reading(&mut self, now: Now, waiter: WaiterId) {
         let row = self.commands.row(LAST_ENTRY_COMMAND);
-        let (Some((reading, proto)), Some(row)) = (self.reading(waiter), row) else {
+        let (Some((reading, profile)), Some(row)) = (self.reading(waiter), row) else {
             return;
         };
         reading.deal_ends();
@@ -154,7 +154,7 @@ impl Hub {
             let mut bytes = Vec::new();
             streams_of::write_last_entry(name, &mut bytes);
             let target = Target::Slot(Slot::of_key(name));
-            let part = Part::with(Purpose::Try(waiter, n), target, row, proto);
+            let part = Part::with(Purpose::Try(waiter, n), target, row, profile);
             self.place(now, part, Body::Borrowed(&bytes));
         }
     }
@@ -169,7 +169,7 @@ impl Hub {
 
     /// Asks every node for its streams.
     pub(super) fn start_round(&mut self, now: Now, waiter: WaiterId) {
-        let Some((reading, proto)) = self.reading(waiter) else {
+        let Some((reading, profile)) = self.reading(waiter) else {
             return;
         };
         reading.deal_by_slot();
@@ -184,7 +184,7 @@ impl Hub {
         let written: Vec<(Slot, Vec<u8>)> = written.collect();
         self.counters.spread_tries += 1;
         for (n, (slot, bytes)) in (0u16..).zip(written) {
-            let part = Part::with(Purpose::Try(waiter, n), Target::Slot(slot), row, proto);
+            let part = Part::with(Purpose::Try(waiter, n), Target::Slot(slot), row, profile);
             self.place(now, part, Body::Borrowed(&bytes));
         }
     }
@@ -230,7 +230,7 @@ impl Hub {
     }
 
     fn on_round(&mut self, now: Now, waiter: WaiterId, rounds: usize) {
-        let Some((reading, proto)) = self.reading(waiter) else {
+        let Some((reading, profile)) = self.reading(waiter) else {
             return;
         };
         let mut answers = reading.answers();
@@ -249,7 +249,13 @@ impl Hub {
         let takes = reading.takes();
         let mut merged = Vec::new();
         let names = reading.streams.names();
-        let any = streams::merge(names, &reading.part_of, &answers, proto, &mut merged);
+        let any = streams::merge(
+            names,
+            &reading.part_of,
+            &answers,
+            profile.proto,
+            &mut merged,
+        );
         match error {
             // What a group has given to this client is told: otherwise it would be pending, and nobody would know.
             Some(error) if !(any && takes) => return self.answer_waiter(now, waiter, &error),
@@ -268,7 +274,7 @@ impl Hub {
             return;
         };
         if is_over || !reading.waits {
-            write::null_array(&mut merged, proto);
+            write::null_array(&mut merged, profile.proto);
             return self.answer_waiter(now, waiter, &merged);
         }
         reading.rounds = Some(rounds + 1);
@@ -277,10 +283,10 @@ impl Hub {
         self.spread.waits.on_read_nothing(waiter);
     }
 
-    fn reading(&mut self, waiter: WaiterId) -> Option<(&mut Reading, Proto)> {
+    fn reading(&mut self, waiter: WaiterId) -> Option<(&mut Reading, Profile)> {
         let request = self.spread.requests.get_mut(&waiter)?;
         match &mut request.work {
-            Work::Reads(reading) => Some((reading, request.proto)),
+            Work::Reads(reading) => Some((reading, request.profile)),
             Work::Takes { .. } => None,
         }
     }

@@ -9,8 +9,8 @@ use crate::downstream::replies::Seat;
 use crate::downstream::session::Wait;
 use crate::downstream::standing::{Asked, Order, Standing};
 use crate::reply::errors;
-use crate::resp::{Proto, write};
-use crate::route::part::{LinkId, NodeId, SessionId};
+use crate::resp::write;
+use crate::route::part::{LinkId, NodeId, Profile, SessionId};
 use crate::upstream::link::{Link, LinkDown, Role, Use};
 
 impl Hub {
@@ -19,9 +19,9 @@ impl Hub {
         now: Now,
         session: SessionId,
         node: NodeId,
-        (proto, role, set_up): (Proto, Role, Vec<u8>),
+        (profile, role, set_up): (Profile, Role, Vec<u8>),
     ) -> Result<LinkId, Now> {
-        let mut link = Link::new(node, proto, Use::Leased(Some(session)));
+        let mut link = Link::new(node, profile, Use::Leased(Some(session)));
         link.role = role;
         link.set_up = (!set_up.is_empty()).then(|| set_up.into());
         let id = self.dial(now, link)?;
@@ -145,7 +145,7 @@ impl Hub {
             session.wait = Wait::Answers;
         }
         if self.owners.is_empty() {
-            let text = errors::no_topology_yet(&self.trouble);
+            let text = self.no_topology_yet();
             return self.refuse_order(now, id, asked, &text);
         }
         self.meet_needs(now, id);
@@ -159,8 +159,8 @@ impl Hub {
         let Some(standing) = &session.standing else {
             return;
         };
-        let (proto, asked) = (session.identity.proto, standing.asked);
-        let (tracks, everywhere) = (standing.tracks(proto), standing.broadcasts());
+        let (profile, asked) = (session.identity.profile(), standing.asked);
+        let (tracks, everywhere) = (standing.tracks(profile.proto), standing.broadcasts());
         let monitors = standing.monitors;
         let primaries = self.primary_nodes();
         let is_open = |hub: &Self, link: Result<LinkId, Now>| {
@@ -170,14 +170,14 @@ impl Hub {
         let mut lacks = primaries.is_empty();
         if tracks && everywhere {
             for &node in &primaries {
-                let link = self.own_link(now, id, node, proto);
+                let link = self.own_link(now, id, node, profile);
                 lacks |= !is_open(self, link);
             }
         } else if tracks && asked.is_some() {
             // One link shows whether the nodes take these options.
             let mut links = primaries
                 .iter()
-                .map(|&node| self.own_link(now, id, node, proto));
+                .map(|&node| self.own_link(now, id, node, profile));
             let link = links.find(Result::is_ok);
             lacks |= !link.is_some_and(|link| is_open(self, link));
         }

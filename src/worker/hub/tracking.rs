@@ -18,7 +18,7 @@ use crate::reply::errors;
 use crate::resp::request::Request;
 use crate::resp::{Proto, write};
 use crate::route::channel::INVALIDATE;
-use crate::route::part::{LinkId, NodeId, Part, Purpose, SessionId, Target, Way};
+use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose, SessionId, Target, Way};
 use crate::upstream::link::{Role, Use};
 
 impl Hub {
@@ -136,12 +136,12 @@ impl Hub {
         now: Now,
         session: SessionId,
         node: NodeId,
-        proto: Proto,
+        profile: Profile,
     ) -> Result<LinkId, Now> {
         if self.session(session).is_none_or(|session| session.cut) {
             return Err(now + self.settings.retry.pause_max);
         }
-        let told = match proto {
+        let told = match profile.proto {
             Proto::Resp3 => None,
             Proto::Resp2 => Some(self.invalidations_link(now, session, node)?),
         };
@@ -149,7 +149,7 @@ impl Hub {
         if let Some(tracking) = self.tracking(session) {
             tracking.write_set_up(told, &mut set_up);
         }
-        self.dial_standing(now, session, node, (proto, Role::Tracks, set_up))
+        self.dial_standing(now, session, node, (profile, Role::Tracks, set_up))
     }
 
     /// What a node calls the connection that takes invalidations for a session that speaks RESP2.
@@ -163,7 +163,7 @@ impl Hub {
         match self.standing_link(session, node, Role::Invalidations) {
             Some(link) => self.link(link).and_then(|link| link.client_id).ok_or(later),
             None => {
-                let what = (Proto::Resp3, Role::Invalidations, Vec::new());
+                let what = (Proto::Resp3.into(), Role::Invalidations, Vec::new());
                 self.dial_standing(now, session, node, what)?;
                 Err(later)
             }

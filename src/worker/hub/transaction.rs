@@ -12,16 +12,17 @@ use crate::clock::Now;
 use crate::command::keys::{KeyList, find_keys};
 use crate::command::{Client, Connection, Local, Route, Row, check};
 use crate::downstream::execution::Execution;
+use crate::downstream::local::database;
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Wait, Watch};
 use crate::downstream::transaction::{Block, Place, Source, Transaction};
 use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
-use crate::route::part::{LinkId, Part, Purpose, SessionId, Target, Ticket, Way};
+use crate::route::part::{LinkId, Part, Profile, Purpose, SessionId, Target, Ticket, Way};
 use crate::route::plan::{Plan, plan};
 use crate::route::split::Cut;
-use crate::topology::Slot;
+use crate::topology::{Keyspace, Slot};
 
 impl Hub {
     pub(super) fn multi(&mut self, id: SessionId) {
@@ -82,7 +83,7 @@ impl Hub {
             self.run_local(now, id, Local::Quit, request);
         } else {
             let mut keys = std::mem::take(&mut self.keys);
-            let plan = plan(row, request, &mut keys);
+            let plan = plan(row, request, self.settings.keyspace, &mut keys);
             match self.place_of(id, plan, row, request, &mut keys) {
                 Ok(place) => self.queue(id, row, request, place),
                 Err(No::Goes(text)) => self.refuse(id, text),
@@ -112,6 +113,9 @@ impl Hub {
             }
             Plan::AnyPrimary | Plan::Connection(Connection::Wait) => Ok(Place::Anywhere),
             Plan::Split => self.dealt_by_key(id, splits, row, request, keys),
+            Plan::AllPrimaries | Plan::AllNodes if self.settings.keyspace == Keyspace::Whole => {
+                Ok(Place::Anywhere)
+            }
             Plan::AllPrimaries | Plan::AllNodes if splits => Ok(self.dealt_by_node(row, request)),
             Plan::AllPrimaries | Plan::AllNodes | Plan::Scan => {
                 Err(No::Aborts(errors::spans_nodes(row.name).into()))
@@ -126,6 +130,9 @@ impl Hub {
                 | Connection::Exec
                 | Connection::Discard,
             ) => Err(No::Aborts(errors::NOT_IN_MULTI.into())),
+            Plan::Local(Local::Select) if self.settings.keyspace == Keyspace::Whole => {
+                Ok(Place::Anywhere)
+            }
             Plan::Local(local) => Ok(Place::Here(local)),
             Plan::Connection(Connection::Unwatch) => Ok(Place::Nowhere),
             // Valkey refuses both before it runs them, and EXEC with them.
@@ -158,8 +165,9 @@ impl Hub {
         let Some(first) = indices.next().map(|at| request.arg(at)) else {
             return Ok(Place::Anywhere);
         };
-        let slot = Slot::of_key(first);
-        if let Some(other) = indices.find(|&at| Slot::of_key(request.arg(at)) != slot) {
+        let keyspace = self.settings.keyspace;
+        let slot = keyspace.slot(first);
+        if let Some(other) = indices.find(|&at| keyspace.slot(request.arg(at)) != slot) {
             return Err(No::Aborts(cross_slot(first, request.arg(other))));
         }
         self.agree(id, slot, first)?;
@@ -187,7 +195,7 @@ impl Hub {
         let Some(shape) = row.shape.filter(|_| splits) else {
             return self.at_one_slot(id, row, request, keys);
         };
-        match self.splitter.split(shape, request) {
+        match self.splitter.split(shape, request, self.settings.keyspace) {
             Cut::Malformed => Err(No::Aborts(check::wrong_arity(row))),
             Cut::Whole(slot) => Ok(Place::At(slot)),
             Cut::Parts => {
@@ -229,6 +237,12 @@ impl Hub {
             transaction.refuse();
             return self.refuse(id, errors::transaction_too_large(max));
         }
+        if row.route == Route::Local(Local::Select)
+            && matches!(place, Place::Anywhere)
+            && let Ok(database) = database(request)
+        {
+            transaction.select(database);
+        }
         transaction.queue(row, request.bytes, place);
         self.note_script(row.script, request);
         self.answer_here(id, |buf| write::simple(buf, "QUEUED"));
@@ -260,13 +274,20 @@ impl Hub {
             return Ran::Taken;
         }
         self.note_split(&transaction);
+        let selects = transaction.selects();
+        let is_selecting = !selects.is_empty();
+        if is_selecting && let Some(session) = self.session_mut(id) {
+            session.selecting = Some(selects.into());
+            session.wait = Wait::Answers;
+        }
         let any = self.any_primary(id);
         let dealt = transaction.deal(watch.as_ref().map(|watch| watch.slot), any);
         match dealt.blocks.as_slice() {
             [block] if dealt.sources.iter().all(|s| matches!(s, Source::Block(_))) => {
-                if let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) {
-                    let mut part = block_part(ticket, block, row, proto);
+                if let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) {
+                    let mut part = block_part(ticket, block, row, profile);
                     let mut bytes = std::mem::take(&mut self.part_bytes);
+                    part.selects = is_selecting;
                     part.replies += self.write_scripts(block, &mut bytes);
                     block.write(&mut bytes);
                     self.place_block(now, part, watch.as_deref(), &bytes);
@@ -294,6 +315,7 @@ impl Hub {
         sources: Vec<Source>,
     ) {
         // What is atomic by itself needs no MULTI: most of what is split is a pipeline of single requests.
+        let selects = self.session(id).is_some_and(|s| s.selecting.is_some());
         let is_bare =
             |block: &Block| blocks.len() > 1 && block.requests == 1 && block.alone.is_some();
         let bare: Vec<bool> = (0..)
@@ -301,7 +323,8 @@ impl Hub {
             .map(|(at, block)| is_bare(block) && (at > 0 || watch.is_none()))
             .collect();
         let execution = Execution::new(sources, bare.clone());
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Executes(Box::new(execution))) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Executes(Box::new(execution)))
+        else {
             return;
         };
         if blocks.is_empty() {
@@ -314,13 +337,14 @@ impl Hub {
             let part = match block.alone {
                 Some(row) if bare => {
                     bytes.extend_from_slice(&block.bytes);
-                    Part::new(ticket, Target::Slot(block.slot), row, proto)
+                    Part::new(ticket, Target::Slot(block.slot), row, profile)
                 }
                 Some(_) | None => {
                     let scripts = self.write_scripts(block, &mut bytes);
                     block.write(&mut bytes);
-                    let mut part = block_part(ticket, block, row, proto);
+                    let mut part = block_part(ticket, block, row, profile);
                     part.replies += scripts;
+                    part.selects = selects;
                     part
                 }
             };
@@ -484,16 +508,11 @@ enum No {
     Aborts(Vec<u8>),
 }
 
-fn block_part(
-    ticket: Ticket,
-    block: &Block,
-    exec: &'static Row,
-    proto: crate::resp::Proto,
-) -> Part {
+fn block_part(ticket: Ticket, block: &Block, exec: &'static Row, profile: Profile) -> Part {
     let row = block.reads_only.unwrap_or(exec);
     Part {
         replies: block.requests + 2,
-        ..Part::new(ticket, Target::Slot(block.slot), row, proto)
+        ..Part::new(ticket, Target::Slot(block.slot), row, profile)
     }
 }
 

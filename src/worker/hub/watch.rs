@@ -14,7 +14,6 @@ use crate::downstream::session::{Wait, Watch};
 use crate::resp::request::Request;
 use crate::resp::write;
 use crate::route::part::{LinkId, Part, Purpose, SessionId, Target, Ticket, Way};
-use crate::topology::Slot;
 
 impl Hub {
     pub(super) fn watch(
@@ -29,9 +28,10 @@ impl Hub {
         }
         self.note_request(id, Some(row));
         let key = request.arg(1);
-        let slot = Slot::of_key(key);
+        let keyspace = self.settings.keyspace;
+        let slot = keyspace.slot(key);
         let mut others = (1..request.len()).map(|at| request.arg(at));
-        if let Some(other) = others.find(|other| Slot::of_key(other) != slot) {
+        if let Some(other) = others.find(|other| keyspace.slot(other) != slot) {
             let text = cross_slot(key, other);
             self.refuse(id, text);
             return Ran::Taken;
@@ -62,8 +62,8 @@ impl Hub {
             })
         });
         watch.count += u32::try_from(request.len() - 1).unwrap_or(u32::MAX);
-        if let Some((ticket, proto)) = self.open_seat(id, Seat::Waits) {
-            let part = Part::new(ticket, Target::Slot(slot), row, proto);
+        if let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) {
+            let part = Part::new(ticket, Target::Slot(slot), row, profile);
             match pinned {
                 Some(_) => self.push_to(pinned, part.by(Way::Pinned), request.bytes),
                 None => self.place(now, part.by(Way::Own), Body::Borrowed(request.bytes)),
@@ -131,7 +131,7 @@ impl Hub {
         link.kept = false;
         let part = Part {
             purpose: Purpose::Swallow,
-            ..Part::new(NOBODY, Target::Node(link.node), row, link.proto)
+            ..Part::new(NOBODY, Target::Node(link.node), row, link.profile)
         };
         link.push_with(part, |log| write::command(log, &["UNWATCH"]));
         self.note_link_woken(id);
@@ -162,7 +162,7 @@ impl Hub {
             }
             write::ok(&mut frame);
         } else {
-            write::null_array(&mut frame, part.proto);
+            write::null_array(&mut frame, part.profile.proto);
         }
         self.deliver(now, ticket, &frame);
     }

@@ -283,7 +283,7 @@ fn greeting(script: &mut Script<'_>) {
     };
     let proto = script.pick(&[Proto::Resp2, Proto::Resp3]);
     let asks_id = script.below(2) == 0;
-    let mut handshake = Handshake::start(&greeting, proto, asks_id, &mut Vec::new());
+    let mut handshake = Handshake::start(&greeting, proto.into(), asks_id, &mut Vec::new());
     let bytes = script.rest();
     let (mut scan, mut at) = (ReplyScan::new(), 0);
     while let Ok(ReplyScanned::Complete(len)) = scan.advance(&bytes[at..], &ReplyLimits::default())

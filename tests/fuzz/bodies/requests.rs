@@ -9,6 +9,7 @@ use slotcar::resp::request::{Arg, Request, RequestLimits, RequestScan, Scanned};
 use slotcar::resp::{inline, write};
 use slotcar::route::plan::{Plan, plan};
 use slotcar::route::split::{Cut, Splitter};
+use slotcar::topology::Keyspace;
 
 use super::Script;
 
@@ -141,12 +142,12 @@ pub(super) fn find(row: &'static slotcar::command::Row, request: Request<'_>) {
     if find_keys(row, request, &mut found).is_ok() {
         assert!(found.iter().all(|at| (1..request.len()).contains(&at)));
     }
-    if plan(row, request, &mut found) != Plan::Split {
+    if plan(row, request, Keyspace::Hashed, &mut found) != Plan::Split {
         return;
     }
     let split = row.shape.expect("a command that is split says how");
     let mut splitter = Splitter::default();
-    if splitter.split(split, request) == Cut::Parts {
+    if splitter.split(split, request, Keyspace::Hashed) == Cut::Parts {
         let mut words = 0;
         for part in 0..splitter.slots().len() {
             let mut bytes = Vec::new();

@@ -31,10 +31,10 @@ impl Hub {
             return self.send_whole(now, id, row, slot, request);
         };
         let gather = self.start_gather(row.merge, 1 + others.len(), &[]);
-        let Some((ticket, proto)) = self.open_seat(id, Seat::Gathers(gather)) else {
+        let Some((ticket, profile)) = self.open_seat(id, Seat::Gathers(gather)) else {
             return;
         };
-        let publish = Part::new(ticket, Target::Slot(slot), row, proto);
+        let publish = Part::new(ticket, Target::Slot(slot), row, profile);
         self.place(now, publish, Body::Borrowed(request.bytes));
         let mut bytes = Vec::new();
         write::command(&mut bytes, &[&b"PUBSUB"[..], b"NUMSUB", channel]);
@@ -45,7 +45,7 @@ impl Hub {
                     Ticket { part, ..ticket },
                     Target::Slot(other),
                     numsub,
-                    proto,
+                    profile,
                 )
             };
             self.place(now, part, Body::Borrowed(&bytes));

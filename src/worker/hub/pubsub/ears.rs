@@ -150,7 +150,7 @@ impl Hub {
             purpose,
             Target::Node(node),
             self.commands.row(name)?,
-            Proto::Resp3,
+            Proto::Resp3.into(),
         );
         Some(self.queue_on(link, part, &words))
     }
@@ -171,7 +171,7 @@ impl Hub {
         if let Some(ear) = self.pubsub.ears.get(&node) {
             return Ok(ear.link);
         }
-        let link = self.dial(now, Link::new(node, Proto::Resp3, Use::Ear))?;
+        let link = self.dial(now, Link::new(node, Proto::Resp3.into(), Use::Ear))?;
         let look_at = now + self.settings.limits.ear_silent_timeout;
         let ear = Ear {
             link,
@@ -352,7 +352,12 @@ impl Hub {
         let Some(row) = self.commands.row("ping") else {
             return;
         };
-        let part = Part::with(Purpose::Swallow, Target::Node(node), row, Proto::Resp3);
+        let part = Part::with(
+            Purpose::Swallow,
+            Target::Node(node),
+            row,
+            Proto::Resp3.into(),
+        );
         self.queue_on(id, part, &["PING"]);
     }
 }

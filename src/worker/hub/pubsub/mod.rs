@@ -67,7 +67,7 @@ impl Hub {
         }
         self.note_request(id, Some(row));
         if self.owners.is_empty() {
-            let text = errors::no_topology_yet(&self.trouble);
+            let text = self.no_topology_yet();
             self.refuse(id, text);
             return Ran::Taken;
         }
@@ -245,7 +245,7 @@ impl Hub {
         };
         let owner = self.owners.of(slot).and_then(|node| self.owners.node(node));
         let endpoint = owner.map(|node| &node.endpoint);
-        errors::hold_ran_out(slot.get(), endpoint, now.since(pending.since))
+        errors::hold_ran_out(self.shown_slot(slot), endpoint, now.since(pending.since))
     }
 
     /// `RESET`: nothing is said about each name.
