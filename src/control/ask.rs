@@ -26,6 +26,8 @@ pub(super) struct Asker {
     kept: RefCell<Vec<(Endpoint, Wire)>>,
     /// Sentinels that the last one has named.
     pub(super) sentinels: RefCell<Vec<Endpoint>>,
+    /// The primary in use: whether it is there is the probe's to say.
+    pub(super) primary: RefCell<Option<Endpoint>>,
 }
 
 /// Who is asked for the topology.
@@ -55,6 +57,7 @@ impl Asker {
             kind,
             dialer,
             sentinels: RefCell::default(),
+            primary: RefCell::default(),
             patience,
             kept: RefCell::default(),
         }
@@ -78,7 +81,8 @@ impl Asker {
                 ];
                 let replies = self.exchange(dialer, of, &questions, keep).await?;
                 let heard = sentinel::Heard::read(&replies, master_name)?;
-                let is_primary = self.confirms(&heard.primary, keep).await?;
+                let is_in_use = self.primary.borrow().as_ref() == Some(&heard.primary);
+                let is_primary = is_in_use || self.confirms(&heard.primary, keep).await?;
                 self.sentinels.replace(heard.sentinels.clone());
                 heard.view(is_primary)
             }

@@ -321,6 +321,10 @@ impl Driver {
         self.status.changed_at = Some(now);
         self.dialer.set_nodes(topology.nodes().len());
         self.probes.watch(&topology);
+        let primary = topology.primary_nodes().next();
+        self.asker
+            .primary
+            .replace(primary.map(|node| node.endpoint.clone()));
         if self.learned.is_none() && self.lessons_failed == 0 {
             self.unpublished = Some(Arc::clone(&topology));
         } else {
