@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, LocalOptions};
@@ -11,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{self, Config, CrossSlot, ListenAddr, Upstream};
+use crate::config::{self, Config, CrossSlot, ListenAddr, Reloading, Upstream};
 use crate::control::{self, Control, Credentials, NodeFacts, Source, SourceKind};
 use crate::memory::{self, Gauge};
-use crate::net;
+use crate::net::{self, ServerTls};
 use crate::resp::reply::ReplyLimits;
 use crate::resp::request::RequestLimits;
 use crate::route::scan::ScanBook;
@@ -47,7 +48,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
-    let mut listeners: Vec<(Listener, bool)> = Vec::new();
+    let mut listeners: Vec<(Listener, bool, Option<ServerTls>)> = Vec::new();
     // What INFO shows; 0 where there are only Unix sockets, as a server would say.
     let mut port = 0;
     for listener in &config.listeners {
@@ -59,19 +60,20 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
             port = address.port();
         }
         let splits = listener.cross_slot_transactions == CrossSlot::Split;
-        listeners.push((Listener::new(bound)?, splits));
+        listeners.push((Listener::new(bound)?, splits, listener.tls.clone()));
     }
     let (control, control_thread) =
         control::start(source(&config)).context("cannot start the control plane")?;
     let (errands, orders) = errands::channel();
-    tokio::task::spawn_local(errands::run(orders));
+    tokio::task::spawn_local(errands::run(orders, config.tls.clone()));
     let (doors, mut workers) = start_workers(&config, port, &control, errands)?;
     for door in &*doors.workers {
         tokio::task::spawn_local(door.announce(control.changes()));
     }
     let (stop, stopped) = watch::channel(());
-    let accept = |(listener, splits_transactions)| {
+    let accept = |(listener, splits_transactions, tls)| {
         let doors = Doors {
+            tls,
             splits_transactions,
             ..doors.clone()
         };
@@ -79,7 +81,9 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     };
     let acceptors: Vec<_> = listeners.into_iter().map(accept).collect();
     let mut signals = Signals::new()?;
+    let reloading = tokio::task::spawn_local(keep_fresh(Reloading::of(&config)));
     signals.next().await;
+    reloading.abort();
     tracing::info!("stopping: no new connections, finishing what is in flight");
     drop((doors, stop));
     tokio::select! {
@@ -91,6 +95,33 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     control_thread.stop();
     Ok(())
 }
+
+/// Takes passwords and certificates anew when their files change, and at SIGHUP.
+async fn keep_fresh(mut reloading: Reloading) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = tokio::time::sleep(FILES_CHECK), if !reloading.is_empty() => {
+                if !reloading.has_changed() {
+                    continue;
+                }
+            }
+        }
+        match reloading.reload().as_slice() {
+            [] => tracing::info!("passwords and certificates have been read again"),
+            problems => tracing::warn!(
+                "passwords and certificates stay as they were: {}",
+                problems.join("; ")
+            ),
+        }
+    }
+}
+
+/// How often it is looked whether files have changed.
+const FILES_CHECK: Duration = Duration::from_secs(1);
 
 /// Waits until the acceptors have closed and every worker has ended.
 async fn drain(acceptors: Vec<JoinHandle<()>>, workers: &mut mpsc::Receiver<Drained>) -> Drained {
@@ -176,6 +207,7 @@ fn source(config: &Config) -> Source {
             let kind = SourceKind::Sentinel {
                 master_name: master_name.as_str().into(),
                 credentials: credentials.as_ref().map(log_in),
+                tls: config.sentinel_tls.clone(),
             };
             (sentinels.clone(), kind)
         }
@@ -184,6 +216,7 @@ fn source(config: &Config) -> Source {
     Source {
         kind,
         credentials: config.credentials.as_ref().map(log_in),
+        tls: config.tls.clone(),
         probe_interval: config.probe_interval,
         ..Source::new(seeds)
     }
@@ -264,6 +297,9 @@ fn start_workers(
         linger: config.limits.linger_timeout,
         lingering: Arc::new(Semaphore::new(config.limits.lingering_clients_max)),
         splits_transactions: false,
+        tls: None,
+        handshakes: Arc::new(Semaphore::new(config.limits.tls_handshaking_clients_max)),
+        handshake: config.limits.tls_handshake_timeout,
     };
     Ok((doors, workers))
 }

@@ -88,11 +88,10 @@ fn listeners(config: &Config) -> String {
     listeners.collect::<Vec<_>>().join(" ")
 }
 
-fn password(config: &Config) -> Option<&[u8]> {
-    config
-        .credentials
-        .as_ref()
-        .map(|credentials| credentials.password.expose())
+fn password(config: &Config) -> Option<String> {
+    let credentials = config.credentials.as_ref();
+    let password = credentials.map(|credentials| credentials.password.expose());
+    password.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
 #[test]
@@ -110,7 +109,7 @@ fn the_cluster_variables_of_an_app_work_without_any_flag() {
         seeds(&config),
         "redis-node-1:6379 redis-node-2:6379 redis-node-3:6379"
     );
-    assert_eq!(password(&config), Some(&b"yourpassword"[..]));
+    assert_eq!(password(&config).as_deref(), Some("yourpassword"));
     assert_eq!(config.credentials.unwrap().username, None);
 }
 
@@ -182,10 +181,7 @@ fn the_variables_of_an_app_name_what_stands_behind_in_the_order_in_which_apps_lo
         .resolve()
         .unwrap();
         assert_eq!(config.upstream.to_string(), expected);
-        assert_eq!(
-            password,
-            self::password(&config).map(|bytes| str::from_utf8(bytes).unwrap())
-        );
+        assert_eq!(password, self::password(&config).as_deref());
     }
 }
 
@@ -262,7 +258,7 @@ fn the_file_takes_lists_numbers_and_tables() {
     .unwrap();
     assert_eq!(listeners(&config), "127.0.0.1:0 unix:/run/redis.sock");
     assert_eq!(seeds(&config), "a:1 [::1]:2 b:3 c:6379");
-    assert_eq!(password(&config), Some(SECRET.as_bytes()));
+    assert_eq!(password(&config).as_deref(), Some(SECRET));
     assert_eq!(config.credentials.unwrap().username.as_deref(), Some("app"));
     assert_eq!(config.clients_max, 1000);
     assert_eq!(config.client_idle_timeout, Some(Duration::from_secs(300)));
@@ -360,14 +356,14 @@ fn a_password_comes_from_the_place_that_wins() {
         }
         .resolve()
         .unwrap();
-        assert_eq!(password(&config), Some(expected.as_bytes()));
+        assert_eq!(password(&config).as_deref(), Some(expected));
     }
 }
 
 const PLACES: &str = "--cluster, --sentinel and --upstream, the variables and keys of the same names, \
     REDIS_CLUSTER_NODES, REDIS_SENTINEL_HOSTS, REDIS_URL and REDIS_HOST";
 const URL: &str =
-    "redis://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]";
+    "redis[s]://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]";
 const SEEDS: &str =
     "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}";
 const ADDRESS: &str =
@@ -508,7 +504,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
-             password, password-file, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
+             password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
              shutdown-grace, log-level, log-format"
                 .into(),
         ),
@@ -552,11 +548,30 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
             format!("upstream (environment SLOTCAR_UPSTREAM): is no URL of a server; expected {URL}"),
         ),
         (
+            "--cluster a --tls on --tls-ca {folder}/empty",
+            &[],
+            "tls (flag --tls): no certificate in {folder}/empty".to_owned(),
+        ),
+        (
             "",
-            &["REDIS_URL=rediss://:hunter2@h"],
-            format!(
-                "upstream (environment REDIS_URL): asks for TLS, which this version does not have yet; expected {URL}"
-            ),
+            &["REDIS_URL=rediss://:hunter2@h", "SLOTCAR_TLS_CERT=/nowhere"],
+            "tls-cert (environment SLOTCAR_TLS_CERT): has no tls-key beside it; expected both".to_owned(),
+        ),
+        (
+            "--cluster a --listen 127.0.0.1:1?tls=on",
+            &[],
+            "listen-tls-cert: a certificate and its key are needed".to_owned(),
+        ),
+        (
+            "--cluster a --listen-tls-cert {folder}/secret --listen-tls-key {folder}/secret",
+            &[],
+            "listen-tls-cert (flag --listen-tls-cert): no certificate in {folder}/secret".to_owned(),
+        ),
+        (
+            "--cluster a --listen 127.0.0.1:1?tls=maybe",
+            &[],
+            "listen (flag --listen): \"maybe\" is none of them; expected an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock"
+                .to_owned(),
         ),
         (
             "",

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::draft::Draft;
 use super::mistake::Origin;
 use super::parse::{self, Problem};
-use super::url::{self, ServerUrl};
-use super::{CrossSlot, LogFormat, Secret, UnknownOutcome};
-use crate::net::ListenAddr;
-use crate::topology::Endpoint;
+use super::url;
+use super::{CrossSlot, LogFormat, UnknownOutcome};
 
 /// One row.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub struct Key {
 pub static KEYS: &[Key] = &[
     Key {
         value: "ADDRESS",
-        about: "Where apps connect; repeatable, or a comma list. `?cross-slot-transactions=split` behind an address: for it alone",
+        about: "Where apps connect; repeatable, or a comma list. Behind an address, for it alone: `?tls=on`, `?cross-slot-transactions=split`, with `&` between them",
         default: Some("127.0.0.1:6379"),
         expected: "an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock",
         is_list: true,
@@ -120,8 +119,8 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         value: "URL",
-        about: "One server: `redis://[user:password@]host[:port][/database]`, or `unix:/path/to.sock`",
-        expected: "redis://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]",
+        about: "One server: `redis[s]://[user:password@]host[:port][/database]`, or `unix:/path/to.sock`",
+        expected: "redis[s]://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]",
         app_name: Some("REDIS_URL"),
         ..key("upstream", |draft, texts| {
             one(texts, url::server).map(|server| draft.server = Some(server))
@@ -172,6 +171,79 @@ pub static KEYS: &[Key] = &[
         instead_of: Some("password"),
         ..key("password-file", |draft, texts| {
             one(texts, parse::secret_file).map(|secret| draft.password = Some(secret))
+        })
+    },
+    Key {
+        value: "SWITCH",
+        about: "Whether connections to nodes are secured by TLS 1.2 or later; a `rediss://` URL says so itself",
+        default: Some("off"),
+        expected: "on or off",
+        ..key("tls", |draft, texts| {
+            one(texts, |text| parse::word(text, SWITCH)).map(|on| draft.tls = on)
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "Certificates (PEM) of those who sign the nodes'; else the system's",
+        expected: "a PEM file",
+        ..key("tls-ca", |draft, texts| {
+            one(texts, path).map(|file| draft.tls_files.ca = Some(file))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "Our own certificate, if nodes want one, and what stands between it and a CA (PEM)",
+        expected: "a PEM file",
+        ..key("tls-cert", |draft, texts| {
+            one(texts, path).map(|file| draft.tls_files.cert = Some(file))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "The key of that certificate (PEM)",
+        expected: "a PEM file",
+        ..key("tls-key", |draft, texts| {
+            one(texts, path).map(|file| draft.tls_files.key = Some(file))
+        })
+    },
+    Key {
+        value: "NAME",
+        about: "The name in the certificate of every node; else each has its own, as the topology calls it",
+        expected: "a host name or an IP address",
+        ..key("tls-server-name", |draft, texts| {
+            one(texts, parse::name).map(|name| draft.tls_server_name = Some(name))
+        })
+    },
+    Key {
+        value: "SWITCH",
+        about: "Whether connections to Sentinels are secured; else as those to nodes are",
+        expected: "on or off",
+        ..key("sentinel-tls", |draft, texts| {
+            one(texts, |text| parse::word(text, SWITCH)).map(|on| draft.sentinel_tls = Some(on))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "The certificate that clients are shown, and what stands between it and a CA (PEM): with it, TCP listeners speak TLS",
+        expected: "a PEM file",
+        ..key("listen-tls-cert", |draft, texts| {
+            one(texts, path).map(|file| draft.listen_tls_files.cert = Some(file))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "The key of that certificate (PEM)",
+        expected: "a PEM file",
+        ..key("listen-tls-key", |draft, texts| {
+            one(texts, path).map(|file| draft.listen_tls_files.key = Some(file))
+        })
+    },
+    Key {
+        value: "FILE",
+        about: "Clients must show a certificate that one of these (PEM) has signed",
+        expected: "a PEM file",
+        ..key("listen-tls-client-ca", |draft, texts| {
+            one(texts, path).map(|file| draft.listen_tls_files.ca = Some(file))
         })
     },
     Key {
@@ -313,37 +385,6 @@ pub(super) struct Given {
     pub(super) values: Vec<String>,
 }
 
-/// What the rows fill in, before it is known whether all of it fits together.
-#[derive(Debug)]
-pub(super) struct Draft {
-    /// Addresses, and what is said of each alone.
-    pub(super) listen: Vec<(ListenAddr, Option<CrossSlot>)>,
-    pub(super) seeds: Vec<Endpoint>,
-    pub(super) sentinels: Vec<Endpoint>,
-    pub(super) master_name: String,
-    pub(super) sentinel_username: Option<String>,
-    pub(super) sentinel_password: Option<Secret>,
-    pub(super) server: Option<ServerUrl>,
-    /// Its port is 0 if it names none: then it is `port`.
-    pub(super) host: Option<Endpoint>,
-    pub(super) port: u16,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<Secret>,
-    pub(super) client_name: String,
-    pub(super) workers: usize,
-    pub(super) clients_max: usize,
-    pub(super) client_idle_timeout: Duration,
-    pub(super) failover_hold: Duration,
-    pub(super) cross_slot: CrossSlot,
-    pub(super) memory_max: Option<usize>,
-    pub(super) unknown_outcome: UnknownOutcome,
-    pub(super) probe_interval: Duration,
-    pub(super) shutdown_grace: Duration,
-    pub(super) log_level: LevelFilter,
-    pub(super) log_format: LogFormat,
-    pub(super) file: Option<PathBuf>,
-}
-
 impl Key {
     /// The variable of slotcar's own for it.
     pub fn variable(&self) -> String {
@@ -409,36 +450,9 @@ fn one<T>(texts: &[String], read: impl Fn(&str) -> Result<T, Problem>) -> Result
     }
 }
 
-impl Default for Draft {
-    /// Nothing set. The defaults of the table are applied on top, as if somebody had written them.
-    fn default() -> Self {
-        Self {
-            listen: Vec::new(),
-            seeds: Vec::new(),
-            sentinels: Vec::new(),
-            master_name: String::new(),
-            sentinel_username: None,
-            sentinel_password: None,
-            server: None,
-            host: None,
-            port: 0,
-            username: None,
-            password: None,
-            client_name: String::new(),
-            workers: 0,
-            clients_max: 0,
-            client_idle_timeout: Duration::ZERO,
-            failover_hold: Duration::ZERO,
-            cross_slot: CrossSlot::Refuse,
-            memory_max: None,
-            unknown_outcome: UnknownOutcome::Error,
-            probe_interval: Duration::ZERO,
-            shutdown_grace: Duration::ZERO,
-            log_level: LevelFilter::OFF,
-            log_format: LogFormat::Human,
-            file: None,
-        }
-    }
+#[expect(clippy::unnecessary_wraps, reason = "as the other readers")]
+fn path(text: &str) -> Result<PathBuf, Problem> {
+    Ok(PathBuf::from(text))
 }
 
 pub(super) const VARIABLE_PREFIX: &str = "SLOTCAR_";
@@ -453,6 +467,7 @@ const LOG_LEVELS: &[(&str, LevelFilter)] = &[
 ];
 pub(super) const CROSS_SLOT: &[(&str, CrossSlot)] =
     &[("refuse", CrossSlot::Refuse), ("split", CrossSlot::Split)];
+pub(super) const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("error", UnknownOutcome::Error),
     ("close", UnknownOutcome::Close),

@@ -106,6 +106,10 @@ limits! {
         "Time to open a connection to a node. Nodes are near: one lost SYN is repeated after 1 s, then a new attempt is as good.";
     link_greeting_timeout: Duration = Duration::from_secs(2),
         "Time for a node to answer the greeting of a link; it has accepted the connection, so it is one exchange away. Nothing was sent before.";
+    tls_handshake_timeout: Duration = Duration::from_secs(5),
+        "Time for a client to make its connection a secured one: several round trips, from anywhere.";
+    tls_handshaking_clients_max: usize = 128,
+        "Clients that do so at a time; further ones wait. Each costs a millisecond of CPU: more would not be quicker.";
     link_unacknowledged_timeout: Duration = Duration::from_secs(10),
         "Time in which the system of a node must acknowledge what we sent (TCP_USER_TIMEOUT). Lost packets of 5 s are repaired 6.2 s after their first.";
     link_silent_timeout: Duration = Duration::from_secs(5),

@@ -13,12 +13,15 @@ pub use environment::Environment;
 pub use flags::{CommandLine, Flags, Task};
 pub use limits::Limits;
 pub use mistake::{ConfigError, Mistake, Origin};
+pub use reload::Reloading;
 pub use resolve::resolve;
 pub use secret::Secret;
 
 pub use crate::net::ListenAddr;
+use crate::net::{ClientTls, ServerTls};
 use crate::topology::Endpoint;
 
+mod draft;
 mod environment;
 mod file;
 mod flags;
@@ -26,6 +29,7 @@ pub mod keys;
 pub mod limits;
 mod mistake;
 mod parse;
+mod reload;
 mod resolve;
 mod secret;
 mod url;
@@ -36,6 +40,10 @@ pub struct Config {
     /// At least one.
     pub listeners: Vec<Listener>,
     pub upstream: Upstream,
+    /// How connections to nodes are secured; none: they are not.
+    pub tls: Option<ClientTls>,
+    /// How connections to Sentinels are secured.
+    pub sentinel_tls: Option<ClientTls>,
     /// How to log in at the nodes; none if they ask for nothing.
     pub credentials: Option<Credentials>,
     /// What the links are called in the nodes' `CLIENT LIST`.
@@ -62,9 +70,11 @@ pub struct Config {
 }
 
 /// One place where apps connect, and what is true for those who connect there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     pub address: ListenAddr,
+    /// How clients' connections are secured; none: they are not.
+    pub tls: Option<ServerTls>,
     pub cross_slot_transactions: CrossSlot,
 }
 

@@ -3,14 +3,14 @@
 //! Every function says what is wrong with the text; what was meant instead is the key's to say.
 
 use std::fmt::Display;
-use std::fs;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::keys::CROSS_SLOT;
+use super::keys::{CROSS_SLOT, SWITCH};
 use super::mistake::shown;
 use super::{CrossSlot, Secret};
 use crate::net::ListenAddr;
@@ -30,17 +30,34 @@ pub(super) fn number<T: FromStr + PartialOrd>(
     within(text, number, range)
 }
 
-/// `ADDRESS[?cross-slot-transactions=WHAT]`
-pub(super) fn listener(text: &str) -> Result<(ListenAddr, Option<CrossSlot>), Problem> {
-    let (address, settings) = match text.split_once('?') {
-        None => return Ok((from_str(text)?, None)),
-        Some(parts) => parts,
+/// An address, and what is true for it alone.
+#[derive(Debug)]
+pub(super) struct ListenerDraft {
+    pub(super) address: ListenAddr,
+    pub(super) cross_slot: Option<CrossSlot>,
+    pub(super) tls: Option<bool>,
+}
+
+/// `ADDRESS[?SETTING=VALUE[&SETTING=VALUE…]]`
+pub(super) fn listener(text: &str) -> Result<ListenerDraft, Problem> {
+    let (address, settings) = text.split_once('?').unwrap_or((text, ""));
+    let mut draft = ListenerDraft {
+        address: from_str(address)?,
+        cross_slot: None,
+        tls: None,
     };
-    let cross_slot = match settings.split_once('=') {
-        Some(("cross-slot-transactions", what)) => word(what, CROSS_SLOT)?,
-        Some(_) | None => return Err(format!("{} is no setting of a listener", shown(settings))),
-    };
-    Ok((from_str(address)?, Some(cross_slot)))
+    for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
+        match setting.split_once('=') {
+            Some(("cross-slot-transactions", what)) => {
+                draft.cross_slot = Some(word(what, CROSS_SLOT)?);
+            }
+            Some(("tls", what)) => draft.tls = Some(word(what, SWITCH)?),
+            Some(_) | None => {
+                return Err(format!("{} is no setting of a listener", shown(setting)));
+            }
+        }
+    }
+    Ok(draft)
 }
 
 /// A whole number with a unit: `500ms`, `15s`, `2m`. Zero needs none.
@@ -132,13 +149,7 @@ pub(super) fn secret(text: &str) -> Result<Secret, Problem> {
 
 /// The secret in the file at `path`, without the line end at its end.
 pub(super) fn secret_file(path: &str) -> Result<Secret, Problem> {
-    let bytes = fs::read(path).map_err(|error| format!("cannot read {}: {error}", shown(path)))?;
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Err(format!("{} is empty", shown(path)));
-    }
-    Ok(Secret::new(bytes))
+    Secret::from_file(Path::new(path))
 }
 
 /// Seeds in any of the forms that apps use: a JSON array of `"host:port"` or `{"host", "port"}`, or a

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use super::draft::{Draft, FilesDraft};
 use super::file;
-use super::keys::{Draft, Given, KEYS, Key};
+use super::keys::{Given, KEYS, Key};
 use super::mistake::{Mistake, Origin};
+use super::parse::ListenerDraft;
 use super::{Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Upstream};
-use crate::net::ListenAddr;
+use crate::net::{ClientTls, ListenAddr, ServerTls, TlsFiles};
 use crate::topology::Endpoint;
 
 /// Resolves everything that was given into one configuration.
@@ -20,6 +22,7 @@ pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, Confi
     resolving.apply_winners();
     resolving.check_usernames();
     resolving.choose_upstream();
+    resolving.make_tls();
     resolving.finish()
 }
 
@@ -31,6 +34,9 @@ struct Resolving {
     mistakes: Vec<Mistake>,
     /// The key that says what stands behind.
     upstream: Option<&'static str>,
+    tls: Option<ClientTls>,
+    sentinel_tls: Option<ClientTls>,
+    listen_tls: Option<ServerTls>,
 }
 
 impl Resolving {
@@ -130,11 +136,12 @@ impl Resolving {
         }
         self.upstream = Some(name);
         if let Some(server) = self.server()
-            && let Some(listener) = self.draft.listen.iter().find(|(at, _)| is_at(at, &server))
+            && let Some(listener) =
+                (self.draft.listen.iter()).find(|listener| is_at(&listener.address, &server))
         {
             let problem = format!(
                 "is where slotcar itself listens ({}); expected another --listen",
-                listener.0
+                listener.address
             );
             self.reject(given.key, Some(given.origin), problem);
         }
@@ -154,6 +161,63 @@ impl Resolving {
             }),
             Some(_) | None => None,
         }
+    }
+
+    /// Reads the files of TLS, where it is wanted.
+    fn make_tls(&mut self) {
+        let url = self.draft.server.as_ref();
+        let url = url.filter(|_| self.upstream == Some("upstream"));
+        let to_nodes = self.draft.tls || url.is_some_and(|url| url.tls);
+        let to_sentinels = self.draft.sentinel_tls.unwrap_or(to_nodes);
+        if (to_nodes || to_sentinels)
+            && let Some(files) = self.files("tls", |draft| &draft.tls_files)
+        {
+            match ClientTls::new(files, self.draft.tls_server_name.as_deref()) {
+                Ok(tls) => {
+                    self.tls = Some(tls.clone()).filter(|_| to_nodes);
+                    self.sentinel_tls = Some(tls).filter(|_| to_sentinels);
+                }
+                Err(problem) => self.reject_file("tls", problem),
+            }
+        }
+        let wanted = |listener: &ListenerDraft| listener.tls == Some(true);
+        let named = ["listen-tls-cert", "listen-tls-key", "listen-tls-client-ca"];
+        let is_named = named.iter().any(|name| self.given_for(name).is_some());
+        if (is_named || self.draft.listen.iter().any(wanted))
+            && let Some(files) = self.files("listen-tls", |draft| &draft.listen_tls_files)
+        {
+            match ServerTls::new(files) {
+                Ok(tls) => self.listen_tls = Some(tls),
+                Err(problem) => self.reject_file("listen-tls-cert", problem),
+            }
+        }
+    }
+
+    /// The files of one side. None: a certificate without its key, or the other way round, and that has been told.
+    fn files(&mut self, side: &str, of: fn(&Draft) -> &FilesDraft) -> Option<TlsFiles> {
+        let files = of(&self.draft);
+        let ca = files.ca.clone();
+        let (given, missing) = match (&files.cert, &files.key) {
+            (Some(cert), Some(key)) => {
+                let own = Some((cert.clone(), key.clone()));
+                return Some(TlsFiles { ca, own });
+            }
+            (None, None) => return Some(TlsFiles { ca, own: None }),
+            (Some(_), None) => ("cert", "key"),
+            (None, Some(_)) => ("key", "cert"),
+        };
+        let problem = format!("has no {side}-{missing} beside it; expected both");
+        self.reject_file(&format!("{side}-{given}"), problem);
+        None
+    }
+
+    fn reject_file(&mut self, name: &str, problem: String) {
+        let origin = self.given_for(name).map(|given| given.origin.clone());
+        self.mistakes.push(Mistake {
+            key: name.to_owned(),
+            origin,
+            problem,
+        });
     }
 
     fn finish(self) -> Result<Config, ConfigError> {
@@ -198,12 +262,18 @@ impl Resolving {
             listeners: draft
                 .listen
                 .into_iter()
-                .map(|(address, cross_slot)| Listener {
-                    address,
-                    cross_slot_transactions: cross_slot.unwrap_or(draft.cross_slot),
+                .map(|listener| Listener {
+                    tls: self.listen_tls.clone().filter(|_| {
+                        let is_tcp = matches!(listener.address, ListenAddr::Tcp(_));
+                        is_tcp && listener.tls.unwrap_or(true)
+                    }),
+                    address: listener.address,
+                    cross_slot_transactions: listener.cross_slot.unwrap_or(draft.cross_slot),
                 })
                 .collect(),
             upstream,
+            tls: self.tls,
+            sentinel_tls: self.sentinel_tls,
             credentials,
             client_name: draft.client_name,
             workers: draft.workers,

@@ -15,21 +15,24 @@ pub(super) struct ServerUrl {
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) database: u32,
+    /// It asks for TLS.
+    pub(super) tls: bool,
 }
 
-/// `redis://[[user][:password]@]host[:port][/database]`, or `unix:[//[user:password@]]/path[?db=database]`. Never quotes the URL:
+/// `redis[s]://[[user][:password]@]host[:port][/database]`, or `unix:[//[user:password@]]/path[?db=database]`. Never quotes the URL:
 /// it may hold a password.
 pub(super) fn server(text: &str) -> Result<ServerUrl, Problem> {
     let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
     match scheme {
-        "redis" | "valkey" => {
-            let rest = rest.strip_prefix("//").ok_or("has no // behind redis:")?;
-            over_tcp(rest)
+        "redis" | "valkey" | "rediss" | "valkeys" => {
+            let rest = rest
+                .strip_prefix("//")
+                .ok_or("has no // behind its scheme")?;
+            let url = over_tcp(rest)?;
+            let tls = matches!(scheme, "rediss" | "valkeys");
+            Ok(ServerUrl { tls, ..url })
         }
         "unix" => over_unix(rest.strip_prefix("//").unwrap_or(rest)),
-        "rediss" | "valkeys" => {
-            Err("asks for TLS, which this version does not have yet".to_owned())
-        }
         _ => Err("is no URL of a server".to_owned()),
     }
 }
@@ -51,6 +54,7 @@ fn over_tcp(rest: &str) -> Result<ServerUrl, Problem> {
         username,
         password,
         database,
+        tls: false,
     })
 }
 
@@ -69,6 +73,7 @@ fn over_unix(rest: &str) -> Result<ServerUrl, Problem> {
         username,
         password,
         database: database_of(query)?.unwrap_or(0),
+        tls: false,
     })
 }
 
@@ -87,7 +92,7 @@ fn credentials(user_info: &str) -> Result<(Option<String>, Option<Secret>), Prob
         return Err("has a user and no password".to_owned());
     }
     let named = (!user.is_empty()).then_some(user);
-    Ok((named, password.map(|bytes| Secret::new(bytes.as_slice()))))
+    Ok((named, password.map(Secret::new)))
 }
 
 /// The `db` of a query; nothing else can be asked for.
@@ -125,10 +130,11 @@ mod tests {
             Err(problem) => format!("! {problem}"),
             Ok(url) => {
                 let password = url.password.as_ref().map(Secret::expose);
-                let password = password.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                let password = password.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 let user = url.username.unwrap_or_else(|| "-".to_owned());
                 let password = password.unwrap_or_else(|| "-".to_owned());
-                format!("{} {user} {password} {}", url.endpoint, url.database)
+                let tls = if url.tls { " TLS" } else { "" };
+                format!("{} {user} {password} {}{tls}", url.endpoint, url.database)
             }
         }
     }
@@ -146,6 +152,7 @@ mod tests {
             ("redis://app:s%40c%2Fret@[::1]:7/2", "[::1]:7 app s@c/ret 2"),
             ("redis://app:p@ss@h", "h:6379 app p@ss 0"),
             ("valkey://h", "h:6379 - - 0"),
+            ("rediss://h/1", "h:6379 - - 1 TLS"),
             ("unix:/run/redis.sock", "unix:/run/redis.sock - - 0"),
             ("unix:///run/redis.sock?db=2", "unix:/run/redis.sock - - 2"),
             ("unix://:pw@/run/redis.sock", "unix:/run/redis.sock - pw 0"),
@@ -160,7 +167,7 @@ mod tests {
             ("", "is no URL of a server"),
             ("localhost:6379", "is no URL of a server"),
             ("http://h", "is no URL of a server"),
-            ("redis:h", "has no // behind redis:"),
+            ("redis:h", "has no // behind its scheme"),
             ("redis://h:port", "has no host and port that could be right"),
             ("redis://h/x", "has a database that is no number"),
             ("redis://h/-1", "has a database that is no number"),

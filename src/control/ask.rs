@@ -47,9 +47,10 @@ impl Asker {
             SourceKind::Sentinel {
                 master_name,
                 credentials,
+                tls,
             } => Kind::Sentinel {
                 master_name: Arc::clone(master_name),
-                dialer: dialer.logged_in_as(credentials.clone()),
+                dialer: dialer.for_others(credentials.clone(), tls.clone()),
             },
             SourceKind::Server => Kind::Server,
         };

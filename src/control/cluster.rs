@@ -94,11 +94,12 @@ impl Driver {
             seeds,
             kind,
             credentials,
+            tls,
             probe_interval,
             timings,
             names,
         } = source;
-        let dialer = Dialer::new(credentials, names);
+        let dialer = Dialer::new(credentials, names, tls);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
         let stations = Stations::default();
         stations.set(seeds.clone());
@@ -140,12 +141,13 @@ impl Driver {
         if let SourceKind::Sentinel {
             master_name,
             credentials,
+            tls,
         } = &self.kind
         {
             for _ in 0..STATIONS {
                 self.listeners.spawn_local(listen(
                     self.stations.clone(),
-                    self.dialer.logged_in_as(credentials.clone()),
+                    self.dialer.for_others(credentials.clone(), tls.clone()),
                     self.timings.ask_timeout,
                     Arc::clone(master_name),
                     news.clone(),

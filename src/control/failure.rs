@@ -12,6 +12,8 @@ pub enum AskFailure {
     Resolve(String),
     /// No connection.
     Connect(String),
+    /// It cannot be spoken to in private.
+    Tls(String),
     /// This machine could not even try; says nothing about the node.
     Local(String),
     /// No answer in time.
@@ -58,6 +60,7 @@ impl From<DialError> for AskFailure {
             DialError::Connect(why) => Self::Connect(why),
             DialError::Local(why) => Self::Local(why),
             DialError::TimedOut(_) => Self::Timeout,
+            DialError::Tls(why) => Self::Tls(why),
         }
     }
 }
@@ -67,6 +70,7 @@ impl fmt::Display for AskFailure {
         match self {
             Self::Resolve(why) => write!(f, "cannot resolve the name: {why}"),
             Self::Connect(why) => write!(f, "cannot connect: {why}"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Local(why) => write!(f, "cannot open a connection here: {why}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Closed(why) => write!(f, "the connection ended: {why}"),

@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Now;
 use crate::command::lookup::CommandTable;
 use crate::config::Secret;
-use crate::net::Names;
+use crate::net::{ClientTls, Names};
 use crate::topology::{Endpoint, Slot, Topology};
 
 pub use facts::{ClusterInfo, NodeFacts};
@@ -172,6 +172,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// For the nodes.
     pub credentials: Option<Credentials>,
+    /// For the nodes.
+    pub tls: Option<ClientTls>,
     /// Between two probes of one primary, and how long its answer may take; `None`: no probes.
     pub probe_interval: Option<Duration>,
     pub timings: Timings,
@@ -186,6 +188,7 @@ impl Source {
             seeds,
             kind: SourceKind::Cluster,
             credentials: None,
+            tls: None,
             probe_interval,
             timings: Timings::default(),
             names: Names::default(),
@@ -203,6 +206,7 @@ pub enum SourceKind {
         master_name: Arc<str>,
         /// For the Sentinels.
         credentials: Option<Credentials>,
+        tls: Option<ClientTls>,
     },
     /// The only server that there is.
     Server,

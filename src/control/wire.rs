@@ -18,7 +18,7 @@ use super::random::Random;
 use super::{AskFailure, Credentials};
 use crate::clock::now;
 use crate::config::limits::Limits;
-use crate::net::{Io, Names, Patience, dial};
+use crate::net::{ClientTls, Io, Names, Patience, dial};
 use crate::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use crate::resp::write;
 use crate::topology::Endpoint;
@@ -28,17 +28,23 @@ use crate::topology::Endpoint;
 pub(super) struct Dialer {
     credentials: Option<Rc<Credentials>>,
     names: Names,
+    tls: Option<ClientTls>,
     budget: Rc<RefCell<Budget>>,
     random: Rc<RefCell<Random>>,
     patience: Patience,
 }
 
 impl Dialer {
-    pub(super) fn new(credentials: Option<Credentials>, names: Names) -> Self {
+    pub(super) fn new(
+        credentials: Option<Credentials>,
+        names: Names,
+        tls: Option<ClientTls>,
+    ) -> Self {
         let limits = Limits::default();
         Self {
             credentials: credentials.map(Rc::new),
             names,
+            tls,
             budget: Rc::new(RefCell::new(Budget::new(0))),
             random: Rc::new(RefCell::new(Random::from_system())),
             patience: Patience {
@@ -49,9 +55,14 @@ impl Dialer {
     }
 
     /// The same, with its budget, for servers of another kind.
-    pub(super) fn logged_in_as(&self, credentials: Option<Credentials>) -> Self {
+    pub(super) fn for_others(
+        &self,
+        credentials: Option<Credentials>,
+        tls: Option<ClientTls>,
+    ) -> Self {
         Self {
             credentials: credentials.map(Rc::new),
+            tls,
             ..self.clone()
         }
     }
@@ -81,6 +92,10 @@ impl Dialer {
         let connection = dial(&self.names, address, patience, turn).await?;
         // The bytes flow without; the probe notices a peer that is gone before the system does.
         let _ = connection.tune(self.patience);
+        let host = &endpoint.host;
+        let connection = connection
+            .secured(self.tls.as_ref(), host, patience)
+            .await?;
         let greeting = self.credentials.as_deref().map(auth);
         Ok(Wire {
             stream: connection.into_io(),
@@ -182,9 +197,10 @@ pub(super) async fn within<T>(
 
 fn auth(Credentials { user, password }: &Credentials) -> Vec<u8> {
     let mut output = Vec::new();
+    let password = password.expose();
     match user {
-        Some(user) => write::command(&mut output, &[b"AUTH", user.as_bytes(), password.expose()]),
-        None => write::command(&mut output, &[b"AUTH".as_slice(), password.expose()]),
+        Some(user) => write::command(&mut output, &[b"AUTH", user.as_bytes(), &password]),
+        None => write::command(&mut output, &[b"AUTH".as_slice(), &password]),
     }
     output
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
-use super::{Patience, Stream, tune_link};
+use super::{ClientTls, Patience, Stream, TlsStream, tune_link};
 
 /// How names become addresses.
 #[derive(Clone, Default)]
@@ -36,6 +36,8 @@ pub enum DialError {
     Connect(String),
     /// No answer from any address within this time.
     TimedOut(Duration),
+    /// It is there, and cannot be spoken to in private.
+    Tls(String),
     /// This machine could not even try: out of descriptors, of ports, of memory, or its network is down. Says
     /// nothing about the peer.
     Local(String),
@@ -46,6 +48,7 @@ pub enum DialError {
 pub enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 /// What bytes come from and go to.
@@ -61,6 +64,7 @@ impl Connection {
     pub fn tune(&self, patience: Patience) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => tune_link(stream, patience),
+            Self::Tls(stream) => tune_link(stream.get_ref().0, patience),
             Self::Unix(_) => Ok(()),
         }
     }
@@ -73,6 +77,11 @@ impl Connection {
         Ok(match self {
             Self::Tcp(stream) => Stream::Tcp(stream.into_std()?),
             Self::Unix(stream) => Stream::Unix(stream.into_std()?),
+            Self::Tls(stream) => {
+                let (stream, session) = stream.into_inner();
+                let stream = TlsStream::new(stream.into_std()?, session.into());
+                Stream::Tls(Box::new(stream))
+            }
         })
     }
 
@@ -81,6 +90,26 @@ impl Connection {
         match self {
             Self::Tcp(stream) => Box::new(stream),
             Self::Unix(stream) => Box::new(stream),
+            Self::Tls(stream) => stream,
+        }
+    }
+
+    /// Secures it; a Unix socket stays as it is.
+    ///
+    /// # Errors
+    /// [`DialError::Tls`].
+    pub async fn secured(
+        self,
+        tls: Option<&ClientTls>,
+        host: &str,
+        patience: Duration,
+    ) -> Result<Self, DialError> {
+        match (self, tls) {
+            (Self::Tcp(stream), Some(tls)) => {
+                let stream = tls.wrap(stream, host, patience).await?;
+                Ok(Self::Tls(Box::new(stream)))
+            }
+            (connection, _) => Ok(connection),
         }
     }
 }
@@ -178,6 +207,7 @@ impl fmt::Display for DialError {
         match self {
             Self::Resolve(why) => write!(f, "cannot resolve the name: {why}"),
             Self::Connect(why) => write!(f, "cannot connect: {why}"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::TimedOut(patience) => write!(f, "no answer within {patience:?}"),
             Self::Local(why) => write!(f, "cannot open a connection here: {why}"),
         }

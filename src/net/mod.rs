@@ -10,6 +10,7 @@ mod listen;
 mod outbuf;
 mod pool;
 mod stream;
+mod tls;
 
 pub use address::{BadListenAddr, ListenAddr};
 pub use descriptors::{descriptors_max, raise_descriptors_max};
@@ -18,3 +19,4 @@ pub use listen::{BACKLOG, Bound, Patience, SocketFile, bind, tune_link};
 pub use outbuf::{LARGE_BYTES_MIN, OutBuf};
 pub use pool::Pool;
 pub use stream::Stream;
+pub use tls::{ClientTls, ServerTls, TlsFiles, TlsStream};

@@ -9,11 +9,14 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::TlsStream;
+
 /// A connected socket.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(std::net::TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -21,7 +24,10 @@ impl Stream {
     ///
     /// # Errors
     /// What the system says; `WouldBlock` if nothing is there now.
-    pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Self::Tls(stream) = self {
+            return stream.read(buf);
+        }
         // As the standard library does it, but for a wrapper that makes each call a point of cancellation.
         Ok(recv(self, buf, RecvFlags::empty()).map(|(read, _)| read)?)
     }
@@ -30,11 +36,33 @@ impl Stream {
     ///
     /// # Errors
     /// What the system says; `WouldBlock` if the socket takes nothing now.
-    pub fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Self::Tls(stream) = self {
+            return stream.write(slices);
+        }
         Ok(match slices {
             [only] => send(self, only, SendFlags::NOSIGNAL)?,
             _ => rustix::io::writev(self, slices)?,
         })
+    }
+
+    /// Writes what it has taken and not written; a plain socket keeps nothing.
+    ///
+    /// # Errors
+    /// What the system says; `WouldBlock` if the socket takes nothing now.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// Whether there may be room after it has taken `taken` of `offered` bytes.
+    pub fn has_room_after(&self, taken: usize, offered: usize) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => taken == offered,
+            Self::Tls(stream) => !stream.has_pending(),
+        }
     }
 
     /// Ends the connection so that what was written last is not lost: tells the peer that nothing more comes, then drops
@@ -55,6 +83,16 @@ impl Stream {
                     drop(timeout(limit, drop_rest(stream)).await);
                 }
             }
+            Self::Tls(stream) => {
+                let (stream, last) = stream.finish();
+                if let Ok(mut stream) = tokio::net::TcpStream::from_std(stream) {
+                    let ending = async {
+                        stream.write_all(&last).await?;
+                        drop_rest(stream).await
+                    };
+                    drop(timeout(limit, ending).await);
+                }
+            }
         }
     }
 }
@@ -64,6 +102,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
 }

@@ -205,6 +205,9 @@ pub fn unknown_outcome(node: impl Display) -> String {
     )
 }
 
+/// A client speaks plainly where TLS is wanted.
+pub const TLS_EXPECTED: &str = "ERR slotcar: this port speaks TLS only";
+
 /// No primary came forward while the request was held. `last_node` served the slot when it was last served.
 pub fn hold_ran_out(slot: Option<u16>, last_node: Option<impl Display>, held: Duration) -> String {
     let secs = held.as_secs_f64();

@@ -212,11 +212,15 @@ impl RequestScan {
         self.missing = 0;
     }
 
+    /// A line, not yet seen to its end.
     fn inline(&mut self, buf: &[u8], limits: &RequestLimits) -> Result<Scanned, ProtocolError> {
         let window = buf.len().min(limits.inline_bytes_max.saturating_add(1));
         let found = buf
             .get(self.seen..window)
             .and_then(|rest| memchr::memchr(b'\n', rest));
+        if self.seen == 0 && buf.starts_with(TLS_HANDSHAKE) {
+            return Err(ProtocolError::text(TLS_UNEXPECTED));
+        }
         let Some(found) = found else {
             self.seen = window;
             return if buf.len() > limits.inline_bytes_max {
@@ -446,6 +450,9 @@ const LENGTH: HeaderRule = HeaderRule {
     too_long: "ERR Protocol error: too big bulk count string",
     invalid: "ERR Protocol error: invalid bulk length",
 };
+/// How every client of TLS begins (RFC 8446, 5.1): somebody means another port.
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
+const TLS_UNEXPECTED: &str = "ERR slotcar: this port does not speak TLS";
 const TOO_BIG_INLINE: &str = "ERR Protocol error: too big inline request";
 /// Ours: a server closes the connection without a word (`client-query-buffer-limit`).
 const TOO_BIG_REQUEST: &str = "ERR Protocol error: too big request";

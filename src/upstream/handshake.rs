@@ -59,10 +59,8 @@ impl Handshake {
             steps.push(step);
         };
         let user = greeting.user.as_deref().map(str::as_bytes);
-        match (
-            profile.proto,
-            greeting.password.as_ref().map(Secret::expose),
-        ) {
+        let password = greeting.password.as_ref().map(Secret::expose);
+        match (profile.proto, password.as_deref().map(Vec::as_slice)) {
             (Proto::Resp3, Some(password)) => {
                 say(
                     Step::Must,

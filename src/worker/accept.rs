@@ -2,18 +2,20 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::hub::DoorCounts;
 use super::{Bell, Shared};
 use crate::clock::{self, Now};
 use crate::downstream::local::Address;
-use crate::net::{BACKLOG, Bound, SocketFile, Stream, descriptors_max};
+use crate::net::{BACKLOG, Bound, ServerTls, SocketFile, Stream, descriptors_max};
 use crate::reply::errors;
 
 /// Pause after an accept that failed for want of something (descriptors, memory).
@@ -51,6 +53,11 @@ pub struct Doors {
     pub linger: Duration,
     pub lingering: Arc<Semaphore>,
     pub splits_transactions: bool,
+    /// How clients' connections are secured here; those over Unix sockets are not.
+    pub tls: Option<ServerTls>,
+    /// Handshakes that are under way at a time, and how long each may take.
+    pub handshakes: Arc<Semaphore>,
+    pub handshake: Duration,
 }
 
 /// The way to one worker. When the last one is gone, the worker serves its clients out and ends.
@@ -73,7 +80,7 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
         match accepted {
             Ok(accepted) => {
                 trouble.on_success();
-                hand_over(&doors, accepted).await;
+                take_in(&doors, accepted).await;
             }
             Err(error) => {
                 doors.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +98,7 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
     for _ in 0..BACKLOG {
         tokio::select! {
             biased;
-            Ok(accepted) = listener.accept() => hand_over(&doors, accepted).await,
+            Ok(accepted) = listener.accept() => take_in(&doors, accepted).await,
             () = std::future::ready(()) => break,
             else => break,
         }
@@ -209,8 +216,8 @@ impl Listener {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Address, Address)> {
-        match self {
+    async fn accept(&self) -> io::Result<Arrival> {
+        let (stream, peer, local) = match self {
             Self::Tcp(listener, local) => {
                 let (stream, peer) = listener.accept().await?;
                 let local = if local.ip().is_unspecified() {
@@ -218,17 +225,97 @@ impl Listener {
                 } else {
                     *local
                 };
-                let stream = Stream::Tcp(stream.into_std()?);
-                Ok((stream, Address::Tcp(peer), Address::Tcp(local)))
+                (
+                    Arrived::Tcp(stream),
+                    Address::Tcp(peer),
+                    Address::Tcp(local),
+                )
             }
             Self::Unix(listener, file) => {
                 let (stream, _) = listener.accept().await?;
                 let path = Address::Unix(file.path().to_string_lossy().into());
-                Ok((Stream::Unix(stream.into_std()?), path.clone(), path))
+                (Arrived::Unix(stream.into_std()?), path.clone(), path)
             }
-        }
+        };
+        Ok(Arrival {
+            stream,
+            peer,
+            local,
+        })
     }
 }
+
+/// A connection that has just been accepted, on the acceptor's runtime.
+struct Arrival {
+    stream: Arrived,
+    peer: Address,
+    local: Address,
+}
+
+enum Arrived {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Brings a connection to a worker; one that is to be secured first, when it is.
+async fn take_in(doors: &Doors, arrival: Arrival) {
+    let Arrival {
+        stream,
+        peer,
+        local,
+    } = arrival;
+    match (stream, doors.tls.clone()) {
+        (Arrived::Tcp(stream), Some(tls)) => {
+            // Closed only with the process.
+            let Ok(permit) = doors.handshakes.clone().acquire_owned().await else {
+                return;
+            };
+            let doors = doors.clone();
+            tokio::task::spawn_local(async move {
+                match secure(&tls, stream, doors.handshake).await {
+                    Ok(stream) => hand_over(&doors, (stream, peer, local)).await,
+                    Err(why) => {
+                        doors.counts.tls_errors.fetch_add(1, Ordering::Relaxed);
+                        tracing::debug!("a client was refused: TLS: {why}");
+                    }
+                }
+                drop(permit);
+            });
+        }
+        (Arrived::Tcp(stream), None) => match stream.into_std() {
+            Ok(stream) => hand_over(doors, (Stream::Tcp(stream), peer, local)).await,
+            Err(error) => tracing::debug!("a connection failed when it was accepted: {error}"),
+        },
+        (Arrived::Unix(stream), _) => hand_over(doors, (Stream::Unix(stream), peer, local)).await,
+    }
+}
+
+async fn secure(
+    tls: &ServerTls,
+    mut stream: TcpStream,
+    patience: Duration,
+) -> Result<Stream, String> {
+    let mut first = [0];
+    match tokio::time::timeout(patience, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first != [TLS_HANDSHAKE] => {
+            let text = format!("-{}\r\n", errors::TLS_EXPECTED);
+            // It has just connected: there is room for this.
+            drop(stream.try_write(text.as_bytes()));
+            drop(stream.shutdown().await);
+            Err("it does not speak it".to_owned())
+        }
+        Ok(Ok(0)) => Err("it has left".to_owned()),
+        Ok(Ok(_)) => {
+            let secured = tls.accept(stream, patience).await?;
+            Ok(Stream::Tls(Box::new(secured)))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err(format!("nothing within {patience:?}")),
+    }
+}
+
+/// The first byte that a client of TLS sends (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Address)) {
     doors.counts.received.fetch_add(1, Ordering::Relaxed);
@@ -251,7 +338,7 @@ async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Addre
 
 /// Says why and closes, so that the client can read it even if it has sent something already; if many such clients are
 /// there, at once, as a server does.
-fn turn_away(doors: &Doors, stream: Stream) {
+fn turn_away(doors: &Doors, mut stream: Stream) {
     let lingers = doors.lingering.clone().try_acquire_owned().ok();
     let limit = lingers.as_ref().map_or(Duration::ZERO, |_| doors.linger);
     tokio::task::spawn_local(async move {

@@ -9,6 +9,7 @@ use super::errands::Errand;
 use super::hub::{Served, Socket as _};
 use super::{Name, Worker};
 use crate::downstream::local::Identity;
+use crate::net::Stream;
 use crate::route::part::SessionId;
 
 impl Worker {
@@ -26,11 +27,15 @@ impl Worker {
         if let Some(session) = self.hub.session_mut(id) {
             session.splits_transactions = splits_transactions;
         }
+        let is_secured = matches!(stream, Stream::Tls(_));
         let (place, token) = ((id.index, id.generation), Name::Client(id.index).token());
         let registry = self.poll.registry();
         if let Err(error) = self.clients.insert(registry, token, place, stream) {
             tracing::warn!("cannot serve a connection: {error}");
             self.end_client(id, Served::Over);
+        } else if is_secured {
+            // What came with the end of the handshake is told by nobody.
+            self.unread.push(Name::Client(id.index));
         }
     }
 
@@ -40,7 +45,7 @@ impl Worker {
         let Some(socket) = self.clients.at(index) else {
             return;
         };
-        let has_room_again = socket.note(event);
+        let has_room_again = socket.note(event) & socket.flush();
         let generation = socket.generation();
         let id = SessionId { index, generation };
         if socket.may_read() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Bell, Shared};
-use crate::net::{DialError, Names, Patience, Stream, dial};
+use crate::net::{ClientTls, DialError, Names, Patience, Stream, dial};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;
 
@@ -64,14 +64,14 @@ impl Errands {
     }
 }
 
-/// Does errands, all at the same time, until no worker is left. On a `LocalRuntime`.
-pub async fn run(mut orders: Orders) {
+/// Does errands, all at the same time, until no worker is left. `tls`: how links are secured. On a `LocalRuntime`.
+pub async fn run(mut orders: Orders, tls: Option<ClientTls>) {
     while let Some(errand) = orders.0.recv().await {
-        tokio::task::spawn_local(go(errand));
+        tokio::task::spawn_local(go(errand, tls.clone()));
     }
 }
 
-async fn go(errand: Errand) {
+async fn go(errand: Errand, tls: Option<ClientTls>) {
     match errand {
         Errand::Dial {
             link,
@@ -80,7 +80,7 @@ async fn go(errand: Errand) {
             tuned,
             answer,
         } => {
-            let outcome = connect(&endpoint, patience, tuned).await;
+            let outcome = connect(&endpoint, tls.as_ref(), patience, tuned).await;
             // The worker may have ended.
             drop(answer.dialed.send(Dialed { link, outcome }));
             answer.bell.ring();
@@ -100,6 +100,7 @@ async fn go(errand: Errand) {
 
 async fn connect(
     endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
     patience: Duration,
     tuned: Patience,
 ) -> Result<Stream, DialError> {
@@ -108,6 +109,7 @@ async fn connect(
     if let Err(error) = connection.tune(tuned) {
         tracing::debug!(node = %endpoint, "socket options: {error}");
     }
-    let off_runtime = connection.into_stream();
+    let secured = connection.secured(tls, &endpoint.host, patience).await?;
+    let off_runtime = secured.into_stream();
     off_runtime.map_err(|error| DialError::Local(error.to_string()))
 }

@@ -45,7 +45,10 @@ impl Worker {
             Ok(stream) => stream,
             Err(DialError::Local(why)) => return self.end_link(link, &LinkDown::Local(why)),
             Err(
-                error @ (DialError::Resolve(_) | DialError::Connect(_) | DialError::TimedOut(_)),
+                error @ (DialError::Resolve(_)
+                | DialError::Connect(_)
+                | DialError::TimedOut(_)
+                | DialError::Tls(_)),
             ) => return self.end_link(link, &LinkDown::Dial(error.to_string())),
         };
         if !self.hub.link_exists(link) {
@@ -85,7 +88,7 @@ impl Worker {
         let Some(socket) = self.nodes.at(index) else {
             return;
         };
-        let has_room_again = socket.note(event);
+        let has_room_again = socket.note(event) & socket.flush();
         let generation = socket.generation();
         let id = LinkId { index, generation };
         self.read_link(id);

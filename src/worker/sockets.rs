@@ -35,6 +35,15 @@ impl Socket {
         has_room_again
     }
 
+    /// Writes what the stream has kept. True: there is room for more.
+    pub(super) fn flush(&mut self) -> bool {
+        if let Err(error) = self.stream.flush() {
+            // Another error is told by the next write.
+            self.writable &= error.kind() != io::ErrorKind::WouldBlock;
+        }
+        self.writable
+    }
+
     /// Nothing is known of what may be there to read.
     pub(super) fn doubt(&mut self) {
         self.readable = true;
@@ -72,7 +81,7 @@ impl hub::Socket for Socket {
             // Less than there was: there is no more room, and it will be told when there is.
             Ok(n) => {
                 let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-                self.writable = *n == offered;
+                self.writable = self.stream.has_room_after(*n, offered);
             }
             Err(error) => self.writable &= error.kind() != io::ErrorKind::WouldBlock,
         }
@@ -110,9 +119,10 @@ impl Sockets {
         if let Some(place) = self.places.get_mut(index) {
             self.taken += usize::from(place.is_none());
             *place = Some(Socket {
+                // TLS may have read more than its handshake, and nobody tells of that.
+                readable: matches!(stream, Stream::Tls(_)),
                 stream,
                 generation,
-                readable: false,
                 writable: true,
                 hung_up: false,
             });

@@ -51,6 +51,7 @@ mod scripts;
 mod sentinels;
 mod start;
 mod strange_nodes;
+mod tls;
 mod tracking;
 mod transactions;
 mod waits;

@@ -11,6 +11,7 @@
 )]
 
 pub mod address;
+pub mod certificates;
 pub mod cluster;
 pub mod conn;
 pub mod process;
@@ -24,6 +25,7 @@ pub mod slotcar;
 pub mod value;
 pub mod wait;
 
+pub use certificates::Authority;
 pub use cluster::Cluster;
 pub use conn::Conn;
 pub use random::Random;

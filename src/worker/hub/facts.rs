@@ -17,14 +17,17 @@ pub struct DoorCounts {
     pub refused: AtomicU64,
     /// Connections that the system did not hand over.
     pub accept_errors: AtomicU64,
+    /// Connections that were to be secured and could not be.
+    pub tls_errors: AtomicU64,
 }
 
 impl DoorCounts {
-    fn rows(&self) -> [(&'static str, u64); 3] {
+    fn rows(&self) -> [(&'static str, u64); 4] {
         [
             ("connections_received", &self.received),
             ("connections_refused", &self.refused),
             ("accept_errors", &self.accept_errors),
+            ("tls_errors", &self.tls_errors),
         ]
         .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
     }
