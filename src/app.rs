@@ -217,6 +217,7 @@ fn source(config: &Config) -> Source {
         kind,
         credentials: config.credentials.as_ref().map(log_in),
         tls: config.tls.clone(),
+        rules: config.rules.clone(),
         probe_interval: config.probe_interval,
         ..Source::new(seeds)
     }

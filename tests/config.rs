@@ -362,6 +362,7 @@ fn a_password_comes_from_the_place_that_wins() {
 
 const PLACES: &str = "--cluster, --sentinel and --upstream, the variables and keys of the same names, \
     REDIS_CLUSTER_NODES, REDIS_SENTINEL_HOSTS, REDIS_URL and REDIS_HOST";
+const PATTERNS: &str = "commands such as flushall or config|set, or ACL categories such as @dangerous, with commas between them";
 const URL: &str =
     "redis[s]://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]";
 const SEEDS: &str =
@@ -505,7 +506,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
              password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
-             shutdown-grace, log-level, log-format"
+             shutdown-grace, deny, allow, read-only, protected-mode, log-level, log-format"
                 .into(),
         ),
         (
@@ -566,6 +567,23 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
             "--cluster a --listen-tls-cert {folder}/secret --listen-tls-key {folder}/secret",
             &[],
             "listen-tls-cert (flag --listen-tls-cert): no certificate in {folder}/secret".to_owned(),
+        ),
+        (
+            "--cluster a --listen 0.0.0.0:6379",
+            &[],
+            "listen (flag --listen): 0.0.0.0:6379 can be reached by others, and nothing is asked of them; \
+             expected an address of the loopback, listen-tls-cert, or protected-mode no"
+                .to_owned(),
+        ),
+        (
+            "--cluster a --deny flushal",
+            &[],
+            format!("deny (flag --deny): \"flushal\" is no command, flushall is; expected {PATTERNS}"),
+        ),
+        (
+            "--cluster a --deny get,@nope",
+            &[],
+            format!("deny (flag --deny): \"nope\" is no ACL category; expected {PATTERNS}"),
         ),
         (
             "--cluster a --listen 127.0.0.1:1?tls=maybe",

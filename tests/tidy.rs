@@ -17,11 +17,11 @@ use std::path::Path;
 /// Which module may use which others. What is below in the picture comes first:
 /// `resp ◀ command ◀ topology ◀ route ◀ {downstream, upstream, reply} ◀ worker ◀ app`; `control` and `admin` stand beside.
 const MAY_USE: &[(&str, &[&str])] = &[
-    // Leaves. `config` holds endpoints, addresses and the bounds of the grammar; it asks nobody what they do.
+    // Leaves. `config` holds endpoints, addresses, names of commands and the bounds of the grammar; it asks nobody what they do.
     ("clock", &[]),
     ("memory", &[]),
     ("net", &[]),
-    ("config", &["resp", "topology", "net"]),
+    ("config", &["resp", "command", "topology", "net"]),
     // The pure core, bottom up.
     ("resp", &[]),
     ("command", &["resp"]),

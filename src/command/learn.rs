@@ -226,7 +226,7 @@ fn key_spec(spec: &OwnedFrame) -> Option<KeySpec> {
 }
 
 /// The elements of an array or a set; keys and values of a map, in turns.
-fn items(frame: &OwnedFrame) -> Vec<&OwnedFrame> {
+pub(super) fn items(frame: &OwnedFrame) -> Vec<&OwnedFrame> {
     match frame {
         OwnedFrame::Array { data, .. } | OwnedFrame::Push { data, .. } => data.iter().collect(),
         OwnedFrame::Set { data, .. } => data.iter().collect(),
@@ -260,7 +260,7 @@ fn narrow<N: TryFrom<i64>>(map: &OwnedFrame, name: &str) -> Option<N> {
     N::try_from(integer(field(map, name)?)?).ok()
 }
 
-fn text(frame: &OwnedFrame) -> Option<&str> {
+pub(super) fn text(frame: &OwnedFrame) -> Option<&str> {
     frame.as_str()
 }
 

@@ -12,6 +12,7 @@ pub mod check;
 pub mod keys;
 pub mod learn;
 pub mod lookup;
+pub mod rules;
 pub mod streams;
 pub mod table;
 #[cfg(test)]
@@ -412,6 +413,10 @@ pub enum Refuse {
     Modules,
     /// Changes what later commands of a shared connection mean.
     ScriptDebug,
+    /// The operator denies it.
+    Denied,
+    /// It may write, and the operator wants reads only.
+    ReadsOnly,
     /// `POST` and `Host:`: somebody's browser speaks HTTP to this port. Servers close the connection
     /// without an answer.
     CrossProtocol,

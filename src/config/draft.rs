@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::parse::ListenerDraft;
 use super::url::ServerUrl;
 use super::{CrossSlot, LogFormat, Secret, UnknownOutcome};
+use crate::command::rules::Pattern;
 use crate::topology::Endpoint;
 
 /// What the rows fill in, before it is known whether all of it fits together.
@@ -40,6 +41,10 @@ pub(super) struct Draft {
     pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
     pub(super) shutdown_grace: Duration,
+    pub(super) denied: Vec<Pattern>,
+    pub(super) allowed: Vec<Pattern>,
+    pub(super) reads_only: bool,
+    pub(super) protected: bool,
     pub(super) log_level: LevelFilter,
     pub(super) log_format: LogFormat,
     pub(super) file: Option<PathBuf>,
@@ -83,6 +88,10 @@ impl Default for Draft {
             unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
+            denied: Vec::new(),
+            allowed: Vec::new(),
+            reads_only: false,
+            protected: true,
             log_level: LevelFilter::OFF,
             log_format: LogFormat::Human,
             file: None,

@@ -13,6 +13,7 @@ use super::mistake::Origin;
 use super::parse::{self, Problem};
 use super::url;
 use super::{CrossSlot, LogFormat, UnknownOutcome};
+use crate::command::rules::Pattern;
 
 /// One row.
 #[derive(Debug)]
@@ -347,6 +348,44 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "COMMAND,…",
+        about: "Commands that clients may not use: names, `config|set` for one of several, or ACL categories such as `@dangerous`",
+        expected: "commands such as flushall or config|set, or ACL categories such as @dangerous, with commas between them",
+        is_list: true,
+        ..key("deny", |draft, texts| {
+            draft.denied = patterns(texts)?;
+            Ok(())
+        })
+    },
+    Key {
+        value: "COMMAND,…",
+        about: "Commands that clients may use although they are denied, or refused to all because they would hurt a node (`debug`, `migrate`, `shutdown`, …)",
+        expected: "commands such as debug or migrate, or ACL categories, with commas between them",
+        is_list: true,
+        ..key("allow", |draft, texts| {
+            draft.allowed = patterns(texts)?;
+            Ok(())
+        })
+    },
+    Key {
+        value: "SWITCH",
+        about: "Whether whatever may write is refused, scripts that do not promise to read only included",
+        default: Some("off"),
+        expected: "on or off",
+        ..key("read-only", |draft, texts| {
+            one(texts, |text| parse::word(text, SWITCH)).map(|on| draft.reads_only = on)
+        })
+    },
+    Key {
+        value: "ANSWER",
+        about: "Whether to refuse to listen where others can reach slotcar and nothing is asked of them: on an address that is not the loopback's, without TLS",
+        default: Some("yes"),
+        expected: "yes or no",
+        ..key("protected-mode", |draft, texts| {
+            one(texts, |text| parse::word(text, ANSWERS)).map(|yes| draft.protected = yes)
+        })
+    },
+    Key {
         value: "LEVEL",
         about: "What is logged (to standard error): error, warn, info, debug or trace",
         default: Some("info"),
@@ -450,6 +489,12 @@ fn one<T>(texts: &[String], read: impl Fn(&str) -> Result<T, Problem>) -> Result
     }
 }
 
+/// Commands and categories, in lists with commas.
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Problem> {
+    let words = texts.iter().flat_map(|text| text.split(','));
+    words.map(|word| parse::pattern(word.trim())).collect()
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "as the other readers")]
 fn path(text: &str) -> Result<PathBuf, Problem> {
     Ok(PathBuf::from(text))
@@ -468,6 +513,7 @@ const LOG_LEVELS: &[(&str, LevelFilter)] = &[
 pub(super) const CROSS_SLOT: &[(&str, CrossSlot)] =
     &[("refuse", CrossSlot::Refuse), ("split", CrossSlot::Split)];
 pub(super) const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
+const ANSWERS: &[(&str, bool)] = &[("yes", true), ("no", false)];
 const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("error", UnknownOutcome::Error),
     ("close", UnknownOutcome::Close),

@@ -5,6 +5,7 @@
 //! nothing of how any of it is used.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -17,6 +18,7 @@ pub use reload::Reloading;
 pub use resolve::resolve;
 pub use secret::Secret;
 
+use crate::command::rules::Rules;
 pub use crate::net::ListenAddr;
 use crate::net::{ClientTls, ServerTls};
 use crate::topology::Endpoint;
@@ -64,6 +66,8 @@ pub struct Config {
     pub probe_interval: Option<Duration>,
     /// How long clients are served once slotcar is told to stop.
     pub shutdown_grace: Duration,
+    /// What clients may not use, and may though it is refused to all otherwise.
+    pub rules: Arc<Rules>,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
     pub limits: Limits,

@@ -11,8 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::keys::{CROSS_SLOT, SWITCH};
-use super::mistake::shown;
+use super::mistake::{nearest, shown};
 use super::{CrossSlot, Secret};
+use crate::command::lookup::CommandTable;
+use crate::command::rules::Pattern;
 use crate::net::ListenAddr;
 use crate::topology::Endpoint;
 
@@ -108,6 +110,23 @@ const MEMORY_UNITS: &[(&str, usize)] = &[
 
 /// Less would be used up by a few busy clients.
 const MEMORY_MIN: usize = 32 << 20;
+
+/// A command or an ACL category. What is nearly one that is known is a slip; others may be a module's.
+pub(super) fn pattern(word: &str) -> Result<Pattern, Problem> {
+    let pattern = word
+        .parse()
+        .map_err(|problem| match word.strip_prefix('@') {
+            Some(name) => format!("{} {problem}", shown(name)),
+            None => format!("{} {problem}", shown(word)),
+        })?;
+    if let Pattern::Command(name) = &pattern
+        && CommandTable::new().row(name).is_none()
+        && let Some(meant) = nearest(name, CommandTable::new().rows().map(|row| row.name))
+    {
+        return Err(format!("{} is no command, {meant} is", shown(word)));
+    }
+    Ok(pattern)
+}
 
 /// One of a few words.
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {

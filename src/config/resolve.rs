@@ -1,13 +1,17 @@
 //! Decides which of the values given for a key counts, applies it, and checks that all of them fit together.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::draft::{Draft, FilesDraft};
 use super::file;
 use super::keys::{Given, KEYS, Key};
 use super::mistake::{Mistake, Origin};
 use super::parse::ListenerDraft;
-use super::{Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Upstream};
+use super::{
+    Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Secret, Upstream,
+};
+use crate::command::rules::Rules;
 use crate::net::{ClientTls, ListenAddr, ServerTls, TlsFiles};
 use crate::topology::Endpoint;
 
@@ -23,6 +27,7 @@ pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, Confi
     resolving.check_usernames();
     resolving.choose_upstream();
     resolving.make_tls();
+    resolving.check_protection();
     resolving.finish()
 }
 
@@ -177,7 +182,7 @@ impl Resolving {
                     self.tls = Some(tls.clone()).filter(|_| to_nodes);
                     self.sentinel_tls = Some(tls).filter(|_| to_sentinels);
                 }
-                Err(problem) => self.reject_file("tls", problem),
+                Err(problem) => self.reject_at("tls", problem),
             }
         }
         let wanted = |listener: &ListenerDraft| listener.tls == Some(true);
@@ -188,8 +193,29 @@ impl Resolving {
         {
             match ServerTls::new(files) {
                 Ok(tls) => self.listen_tls = Some(tls),
-                Err(problem) => self.reject_file("listen-tls-cert", problem),
+                Err(problem) => self.reject_at("listen-tls-cert", problem),
             }
+        }
+    }
+
+    /// Nobody whom nothing is asked of may reach us, unless that is wanted.
+    fn check_protection(&mut self) {
+        if !self.draft.protected {
+            return;
+        }
+        let is_open = |listener: &&ListenerDraft| match listener.address {
+            ListenAddr::Unix(_) => false,
+            ListenAddr::Tcp(address) => {
+                let is_secured = self.listen_tls.is_some() && listener.tls != Some(false);
+                !address.ip().is_loopback() && !is_secured
+            }
+        };
+        if let Some(open) = self.draft.listen.iter().find(is_open) {
+            let problem = format!(
+                "{} can be reached by others, and nothing is asked of them; expected an address of the loopback, listen-tls-cert, or protected-mode no",
+                open.address
+            );
+            self.reject_at("listen", problem);
         }
     }
 
@@ -207,11 +233,11 @@ impl Resolving {
             (None, Some(_)) => ("key", "cert"),
         };
         let problem = format!("has no {side}-{missing} beside it; expected both");
-        self.reject_file(&format!("{side}-{given}"), problem);
+        self.reject_at(&format!("{side}-{given}"), problem);
         None
     }
 
-    fn reject_file(&mut self, name: &str, problem: String) {
+    fn reject_at(&mut self, name: &str, problem: String) {
         let origin = self.given_for(name).map(|given| given.origin.clone());
         self.mistakes.push(Mistake {
             key: name.to_owned(),
@@ -225,39 +251,8 @@ impl Resolving {
             return Err(ConfigError(self.mistakes));
         }
         let server = self.server();
-        let draft = self.draft;
-        let mut credentials = draft.password.map(|password| Credentials {
-            username: draft.username,
-            password,
-        });
-        let upstream = match (self.upstream, server) {
-            (Some("sentinel"), _) => Upstream::Sentinel {
-                sentinels: none_twice(draft.sentinels),
-                master_name: draft.master_name,
-                credentials: draft.sentinel_password.map(|password| Credentials {
-                    username: draft.sentinel_username,
-                    password,
-                }),
-            },
-            (Some("upstream"), Some(endpoint)) => {
-                let url = draft.server;
-                let database = url.as_ref().map_or(0, |url| url.database);
-                // What the URL says of itself is meant for its server.
-                if let Some((username, password)) =
-                    url.and_then(|url| Some((url.username, url.password?)))
-                {
-                    credentials = Some(Credentials { username, password });
-                }
-                Upstream::Server { endpoint, database }
-            }
-            (_, Some(endpoint)) => Upstream::Server {
-                endpoint,
-                database: 0,
-            },
-            (_, None) => Upstream::Cluster {
-                seeds: none_twice(draft.seeds),
-            },
-        };
+        let mut draft = self.draft;
+        let (upstream, credentials) = what_stands_behind(&mut draft, self.upstream, server);
         Ok(Config {
             listeners: draft
                 .listen
@@ -284,6 +279,11 @@ impl Resolving {
             unknown_outcome: draft.unknown_outcome,
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             shutdown_grace: draft.shutdown_grace,
+            rules: Arc::new(Rules {
+                denied: draft.denied,
+                allowed: draft.allowed,
+                reads_only: draft.reads_only,
+            }),
             log_level: draft.log_level,
             log_format: draft.log_format,
             limits: Limits::default(),
@@ -309,6 +309,46 @@ impl Resolving {
             problem,
         });
     }
+}
+
+/// The upstream, and how to log in at its nodes.
+fn what_stands_behind(
+    draft: &mut Draft,
+    named: Option<&str>,
+    server: Option<Endpoint>,
+) -> (Upstream, Option<Credentials>) {
+    let log_in = |password: &mut Option<Secret>, username: &mut Option<String>| {
+        let username = username.take();
+        let password = password.take()?;
+        Some(Credentials { username, password })
+    };
+    let mut credentials = log_in(&mut draft.password, &mut draft.username);
+    let upstream = match (named, server) {
+        (Some("sentinel"), _) => Upstream::Sentinel {
+            sentinels: none_twice(std::mem::take(&mut draft.sentinels)),
+            master_name: std::mem::take(&mut draft.master_name),
+            credentials: log_in(&mut draft.sentinel_password, &mut draft.sentinel_username),
+        },
+        (Some("upstream"), Some(endpoint)) => {
+            let url = draft.server.take();
+            let database = url.as_ref().map_or(0, |url| url.database);
+            // What the URL says of itself is meant for its server.
+            if let Some((username, password)) =
+                url.and_then(|url| Some((url.username, url.password?)))
+            {
+                credentials = Some(Credentials { username, password });
+            }
+            Upstream::Server { endpoint, database }
+        }
+        (_, Some(endpoint)) => Upstream::Server {
+            endpoint,
+            database: 0,
+        },
+        (_, None) => Upstream::Cluster {
+            seeds: none_twice(std::mem::take(&mut draft.seeds)),
+        },
+    };
+    (upstream, credentials)
 }
 
 fn none_twice(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {

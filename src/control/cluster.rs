@@ -98,6 +98,8 @@ impl Driver {
             probe_interval,
             timings,
             names,
+            // The publisher follows them.
+            rules: _,
         } = source;
         let dialer = Dialer::new(credentials, names, tls);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());

@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Now;
 use crate::command::lookup::CommandTable;
+use crate::command::rules::Rules;
 use crate::config::Secret;
 use crate::net::{ClientTls, Names};
 use crate::topology::{Endpoint, Slot, Topology};
@@ -174,6 +175,8 @@ pub struct Source {
     pub credentials: Option<Credentials>,
     /// For the nodes.
     pub tls: Option<ClientTls>,
+    /// What clients may not use.
+    pub rules: Arc<Rules>,
     /// Between two probes of one primary, and how long its answer may take; `None`: no probes.
     pub probe_interval: Option<Duration>,
     pub timings: Timings,
@@ -189,6 +192,7 @@ impl Source {
             kind: SourceKind::Cluster,
             credentials: None,
             tls: None,
+            rules: Arc::default(),
             probe_interval,
             timings: Timings::default(),
             names: Names::default(),
@@ -256,7 +260,7 @@ pub fn start(source: Source) -> io::Result<(Control, ControlThread)> {
         ));
     }
     let (hints, hints_arriving) = HintSender::channel();
-    let (publisher, published, changes) = Publisher::new();
+    let (publisher, published, changes) = Publisher::new(source.rules.clone());
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     let body = move || {
@@ -320,16 +324,20 @@ impl Drop for ControlThread {
 /// The writing side of [`Published`].
 struct Publisher {
     published: Arc<Published>,
+    rules: Arc<Rules>,
     changes: watch::Sender<u64>,
 }
 
 impl Publisher {
-    fn new() -> (Self, Arc<Published>, watch::Receiver<u64>) {
+    fn new(rules: Arc<Rules>) -> (Self, Arc<Published>, watch::Receiver<u64>) {
         let published = Arc::new(Published::default());
+        let commands = CommandTable::new().restricted(&rules, b"");
+        published.commands.store(Arc::new(commands));
         let (changes, changes_seen) = watch::channel(0);
         (
             Self {
                 published: Arc::clone(&published),
+                rules,
                 changes,
             },
             published,
@@ -350,9 +358,13 @@ impl Publisher {
     /// `commands`: a node's reply to `COMMAND`; empty if it gave none.
     fn server(&self, facts: NodeFacts, commands: &[u8]) {
         let known = self.published.commands.load();
-        self.published
-            .commands
-            .store(Arc::new(known.learn(commands)));
+        let learnt = known.learn(commands).restricted(&self.rules, commands);
+        self.published.commands.store(Arc::new(learnt));
+        if self.rules.needs_categories() && !commands.starts_with(b"*") {
+            tracing::warn!(
+                "the nodes do not tell their commands: categories that are denied or allowed are known in part only"
+            );
+        }
         // Last: who sees new facts finds their commands.
         self.published.facts.store(Arc::new(facts));
         self.announce();

@@ -7,6 +7,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use crate::command::Refuse;
+
 // ── who may speak ───────────────────────────────────────────────────────────────────────────────────────────────
 
 pub const NO_AUTH: &str = "NOAUTH Authentication required.";
@@ -150,9 +152,22 @@ pub fn not_served_yet(command: &str) -> String {
     format!("ERR slotcar does not serve '{command}' yet: it needs a connection of its own")
 }
 
-/// A command that would break what others share behind slotcar.
-pub fn refused(command: &str) -> String {
-    format!("ERR slotcar does not pass '{command}' on: ask the node itself")
+/// A command that is not passed on.
+pub fn refused(command: &str, why: Refuse) -> String {
+    match why {
+        Refuse::Denied => format!("NOPERM slotcar: '{command}' is denied here"),
+        Refuse::ReadsOnly => {
+            format!("READONLY slotcar: only reads are served here, not '{command}'")
+        }
+        Refuse::NodeControl
+        | Refuse::Replication
+        | Refuse::DataMove
+        | Refuse::Modules
+        | Refuse::ScriptDebug
+        | Refuse::CrossProtocol => {
+            format!("ERR slotcar does not pass '{command}' on: ask the node itself")
+        }
+    }
 }
 
 // ── transactions ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -373,7 +388,9 @@ mod tests {
             wrong_arity("client|kill"),
             format!("ERR {}", only_while_subscribed("client|list")),
             not_served_yet("multi"),
-            refused("shutdown"),
+            refused("shutdown", Refuse::NodeControl),
+            refused("set", Refuse::Denied),
+            refused("set", Refuse::ReadsOnly),
             unknown_outcome("127.0.0.1:7000"),
             hold_ran_out(
                 Some(123),

@@ -46,6 +46,7 @@ mod one_server;
 mod pubsub;
 mod queues;
 mod resharding;
+mod safety;
 mod scan;
 mod scripts;
 mod sentinels;

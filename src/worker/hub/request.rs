@@ -270,7 +270,7 @@ impl Hub {
             Plan::Scan => self.start_scan(now, id, row, request),
             Plan::Local(local) => self.run_local(now, id, local, request),
             Plan::Connection(_) => debug_assert!(false, "has been taken"),
-            Plan::Refused(_) => self.refuse(id, errors::refused(row.name)),
+            Plan::Refused(why) => self.refuse(id, errors::refused(row.name, why)),
             Plan::CrossSlot(a, b) => {
                 self.read_over_slots(now, id, row, request, (a, b));
             }

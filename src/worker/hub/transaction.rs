@@ -141,7 +141,7 @@ impl Hub {
             }
             Plan::Connection(Connection::Multi) => Err(No::Goes(errors::NESTED_MULTI)),
             Plan::Connection(Connection::Watch) => Err(No::Goes(errors::WATCH_IN_MULTI)),
-            Plan::Refused(_) => Err(No::Aborts(errors::refused(row.name).into())),
+            Plan::Refused(why) => Err(No::Aborts(errors::refused(row.name, why).into())),
             Plan::CrossSlot(a, b) => {
                 let (a, b) = (request.arg(a), request.arg(b));
                 Err(No::Aborts(cross_slot(a, b)))
