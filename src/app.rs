@@ -12,8 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{self, Config, CrossSlot, ListenAddr, Reloading, Upstream};
-use crate::control::{self, Control, Credentials, NodeFacts, Source, SourceKind};
+use crate::config::{self, Config, CrossSlot, ListenAddr, ReadFrom, Reloading, Upstream};
+use crate::control::{self, Control, Credentials, NodeFacts, ReplicaReads, Source, SourceKind};
 use crate::memory::{self, Gauge};
 use crate::net::{self, ServerTls};
 use crate::resp::reply::ReplyLimits;
@@ -217,6 +217,10 @@ fn source(config: &Config) -> Source {
         kind,
         credentials: config.credentials.as_ref().map(log_in),
         tls: config.tls.clone(),
+        replica_reads: (config.read_from != ReadFrom::Primary).then(|| ReplicaReads {
+            lag_max: config.replica_lag_max,
+            zones: Arc::new(config.node_zones.clone()),
+        }),
         rules: config.rules.clone(),
         probe_interval: config.probe_interval,
         ..Source::new(seeds)
@@ -322,10 +326,15 @@ fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> 
             max: limits.dial_backoff_max,
         },
         keyspace: keyspace(&config.upstream),
+        read_from: config.read_from,
+        read_own_writes: config.read_own_writes,
+        zone: config.zone.clone(),
         greeting: Greeting {
             user: credentials.and_then(|c| c.username.clone()),
             password: credentials.map(|c| c.password.clone()),
             client_name: config.client_name.clone(),
+            reads_replicas: config.read_from != ReadFrom::Primary
+                && keyspace(&config.upstream) == Keyspace::Hashed,
         },
         request: RequestLimits::default(),
         reply: ReplyLimits::default(),

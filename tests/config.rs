@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use slotcar::config::{CommandLine, Config, CrossSlot, Environment, Upstream, keys, resolve};
+use slotcar::config::{CommandLine, Config, CrossSlot, Environment, Upstream, reference, resolve};
 
 const SECRET: &str = "hunter2-\u{e9}";
 
@@ -506,7 +506,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
              password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
-             shutdown-grace, deny, allow, read-only, protected-mode, log-level, log-format"
+             shutdown-grace, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, log-level, log-format"
                 .into(),
         ),
         (
@@ -744,9 +744,19 @@ fn a_wrong_configuration_ends_the_program_with_2_and_the_reason() {
 #[test]
 fn the_readme_shows_the_table_of_keys() {
     let readme = include_str!("../README.md");
-    let reference = keys::reference();
+    let reference = reference::markdown();
     assert!(
         readme.contains(&reference),
         "put this into README.md:\n{reference}"
+    );
+}
+
+#[test]
+fn the_schema_of_the_file_is_that_of_the_table() {
+    let schema = format!("{:#}\n", reference::json_schema());
+    let kept = include_str!("../docs/slotcar.schema.json");
+    assert!(
+        kept == schema,
+        "put this into docs/slotcar.schema.json:\n{schema}"
     );
 }

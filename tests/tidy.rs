@@ -49,7 +49,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "control",
         &[
-            "clock", "config", "net", "resp", "command", "topology", "upstream",
+            // What is known of nodes that may be read from.
+            "route", "clock", "config", "net", "resp", "command", "topology", "upstream",
         ],
     ),
     (

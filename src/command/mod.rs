@@ -43,6 +43,8 @@ pub struct Row {
     pub counts: Option<Counts>,
     /// The one argument that is a key; 0: none, or not that simple.
     only_key: u16,
+    /// Its answer means something to somebody besides who asked.
+    is_overheard: bool,
 }
 
 impl Row {
@@ -69,7 +71,14 @@ impl Row {
             script: Script::None,
             counts: None,
             only_key,
+            is_overheard: false,
         }
+    }
+
+    /// Whether its answer means something to somebody besides who asked: it is counted, or changes what a session is.
+    #[inline]
+    pub const fn is_overheard(&self) -> bool {
+        self.is_overheard
     }
 
     /// The argument that is the only key a request of this kind can have, if that is a fixed one (GET,

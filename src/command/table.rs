@@ -738,10 +738,15 @@ impl KeySpec {
 
 impl Row {
     const fn to(self, route: Route, merge: Merge, shape: Option<Split>) -> Self {
+        let changes_session = matches!(
+            route,
+            Route::Local(Local::Select) | Route::Connection(Connection::Watch)
+        );
         Self {
             route,
             merge,
             shape,
+            is_overheard: changes_session || self.is_overheard,
             ..self
         }
     }
@@ -785,6 +790,7 @@ impl Row {
     const fn counting(self, counts: Counts) -> Self {
         Self {
             counts: Some(counts),
+            is_overheard: true,
             ..self
         }
     }

@@ -1,13 +1,15 @@
 //! What the rows of the table of keys fill in, piece by piece, until a configuration is made of it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use super::parse::ListenerDraft;
 use super::url::ServerUrl;
-use super::{CrossSlot, LogFormat, Secret, UnknownOutcome};
+use super::{CrossSlot, LogFormat, ReadFrom, Secret, UnknownOutcome};
 use crate::command::rules::Pattern;
 use crate::topology::Endpoint;
 
@@ -41,6 +43,11 @@ pub(super) struct Draft {
     pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
     pub(super) shutdown_grace: Duration,
+    pub(super) read_from: ReadFrom,
+    pub(super) read_own_writes: Duration,
+    pub(super) replica_lag_max: Duration,
+    pub(super) zone: Option<String>,
+    pub(super) node_zones: HashMap<String, Arc<str>>,
     pub(super) denied: Vec<Pattern>,
     pub(super) allowed: Vec<Pattern>,
     pub(super) reads_only: bool,
@@ -88,6 +95,11 @@ impl Default for Draft {
             unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
+            read_from: ReadFrom::Primary,
+            read_own_writes: Duration::ZERO,
+            replica_lag_max: Duration::ZERO,
+            zone: None,
+            node_zones: HashMap::new(),
             denied: Vec::new(),
             allowed: Vec::new(),
             reads_only: false,

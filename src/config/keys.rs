@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
-
 use super::draft::Draft;
 use super::mistake::Origin;
 use super::parse::{self, Problem};
 use super::url;
-use super::{CrossSlot, LogFormat, UnknownOutcome};
+use super::words::{
+    ANSWERS, CROSS_SLOT, LOG_FORMATS, LOG_LEVELS, READ_FROM, SWITCH, UNKNOWN_OUTCOME,
+};
 use crate::command::rules::Pattern;
 
 /// One row.
@@ -348,6 +348,58 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "POLICY",
+        about: "Who is asked for what only reads; the primary if nobody else can be, and the primary for what a session has just written",
+        default: Some("primary"),
+        expected: "primary, prefer-replica, replica, nearest or az-affinity",
+        ..key("read-from", |draft, texts| {
+            one(texts, |text| parse::word(text, READ_FROM)).map(|policy| draft.read_from = policy)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "How long a session reads at the primary what it has written; 0 = it may read older values at a replica",
+        default: Some("1s"),
+        expected: "a duration such as 1s or 500ms, up to 10m, or 0",
+        ..key("read-own-writes", |draft, texts| {
+            one(texts, |text| {
+                parse::duration(text, Duration::ZERO..=TEN_MINUTES)
+            })
+            .map(|time| draft.read_own_writes = time)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "A replica that is further behind its primary is not read from",
+        default: Some("10s"),
+        expected: "a duration such as 10s, up to 10m",
+        ..key("replica-lag-max", |draft, texts| {
+            one(texts, |text| {
+                parse::duration(text, Duration::ZERO..=TEN_MINUTES)
+            })
+            .map(|time| draft.replica_lag_max = time)
+        })
+    },
+    Key {
+        value: "NAME",
+        about: "The availability zone of this machine, for az-affinity",
+        expected: "printable ASCII without spaces",
+        ..key("zone", |draft, texts| {
+            one(texts, parse::name).map(|name| draft.zone = Some(name))
+        })
+    },
+    Key {
+        value: "HOST=ZONE,…",
+        about: "Zones of nodes that do not say theirs (Valkey 8 and later do: `availability-zone`)",
+        expected: "host=zone[,host=zone…]",
+        is_list: true,
+        ..key("node-zones", |draft, texts| {
+            let pairs = texts.iter().flat_map(|text| text.split(','));
+            draft.node_zones = pairs.map(parse::zone).collect::<Result<_, _>>()?;
+            Ok(())
+        })
+    },
+    Key {
         value: "COMMAND,…",
         about: "Commands that clients may not use: names, `config|set` for one of several, or ACL categories such as `@dangerous`",
         expected: "commands such as flushall or config|set, or ACL categories such as @dangerous, with commas between them",
@@ -439,31 +491,6 @@ impl Key {
     }
 }
 
-/// Draws the table as Markdown, for the README.
-pub fn reference() -> String {
-    let mut out = String::from("| flag | variable | default | |\n|---|---|---|---|\n");
-    for key in KEYS {
-        let flag = if key.is_flag {
-            format!("`--{} {}`", key.name, key.value)
-        } else {
-            "–".to_owned()
-        };
-        let app_name = key
-            .app_name
-            .map(|name| format!(", `{name}`"))
-            .unwrap_or_default();
-        let default = key
-            .default
-            .map(|default| format!("`{default}`"))
-            .unwrap_or_default();
-        let (variable, about) = (key.variable(), key.about);
-        out.push_str(&format!(
-            "| {flag} | `{variable}`{app_name} | {default} | {about} |\n"
-        ));
-    }
-    out
-}
-
 /// A row with everything as it mostly is.
 const fn key(name: &'static str, apply: fn(&mut Draft, &[String]) -> Result<(), Problem>) -> Key {
     Key {
@@ -503,23 +530,6 @@ fn path(text: &str) -> Result<PathBuf, Problem> {
 pub(super) const VARIABLE_PREFIX: &str = "SLOTCAR_";
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const LOG_LEVELS: &[(&str, LevelFilter)] = &[
-    ("error", LevelFilter::ERROR),
-    ("warn", LevelFilter::WARN),
-    ("info", LevelFilter::INFO),
-    ("debug", LevelFilter::DEBUG),
-    ("trace", LevelFilter::TRACE),
-];
-pub(super) const CROSS_SLOT: &[(&str, CrossSlot)] =
-    &[("refuse", CrossSlot::Refuse), ("split", CrossSlot::Split)];
-pub(super) const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
-const ANSWERS: &[(&str, bool)] = &[("yes", true), ("no", false)];
-const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
-    ("error", UnknownOutcome::Error),
-    ("close", UnknownOutcome::Close),
-];
-const LOG_FORMATS: &[(&str, LogFormat)] = &[("human", LogFormat::Human)];
-
 #[cfg(test)]
 mod tests {
     use super::*;

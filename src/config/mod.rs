@@ -4,6 +4,7 @@
 //! what may be set and how it is spelled ([`keys::KEYS`]) and the bounds nobody sets ([`limits`]); knows
 //! nothing of how any of it is used.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +32,12 @@ pub mod keys;
 pub mod limits;
 mod mistake;
 mod parse;
+pub mod reference;
 mod reload;
 mod resolve;
 mod secret;
 mod url;
+mod words;
 
 /// Everything that a process is told, complete and valid.
 #[derive(Clone, Debug)]
@@ -66,6 +69,15 @@ pub struct Config {
     pub probe_interval: Option<Duration>,
     /// How long clients are served once slotcar is told to stop.
     pub shutdown_grace: Duration,
+    pub read_from: ReadFrom,
+    /// How long a session reads at the primary what it has written; zero: not for that reason.
+    pub read_own_writes: Duration,
+    /// How far behind a replica may be that is read from.
+    pub replica_lag_max: Duration,
+    /// Where we are.
+    pub zone: Option<String>,
+    /// Where nodes are that do not say it themselves, by host.
+    pub node_zones: HashMap<String, Arc<str>>,
     /// What clients may not use, and may though it is refused to all otherwise.
     pub rules: Arc<Rules>,
     pub log_level: LevelFilter,
@@ -89,6 +101,17 @@ pub enum CrossSlot {
     Refuse,
     /// One transaction per slot.
     Split,
+}
+
+/// Which nodes are asked for what only reads: see [`crate::route::readers`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    #[default]
+    Primary,
+    PreferReplica,
+    Replica,
+    Nearest,
+    ZoneAffinity,
 }
 
 /// What becomes of a client when nobody knows whether its request was executed.

@@ -6,12 +6,13 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::keys::{CROSS_SLOT, SWITCH};
 use super::mistake::{nearest, shown};
+use super::words::{CROSS_SLOT, SWITCH};
 use super::{CrossSlot, Secret};
 use crate::command::lookup::CommandTable;
 use crate::command::rules::Pattern;
@@ -110,6 +111,16 @@ const MEMORY_UNITS: &[(&str, usize)] = &[
 
 /// Less would be used up by a few busy clients.
 const MEMORY_MIN: usize = 32 << 20;
+
+/// `host=zone`
+pub(super) fn zone(pair: &str) -> Result<(String, Arc<str>), Problem> {
+    match pair.trim().split_once('=') {
+        Some((host, zone)) if !host.is_empty() && !zone.is_empty() => {
+            Ok((host.to_owned(), zone.into()))
+        }
+        Some(_) | None => Err(format!("{} is no host with a zone", shown(pair))),
+    }
+}
 
 /// A command or an ACL category. What is nearly one that is known is a slip; others may be a module's.
 pub(super) fn pattern(word: &str) -> Result<Pattern, Problem> {

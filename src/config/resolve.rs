@@ -279,6 +279,11 @@ impl Resolving {
             unknown_outcome: draft.unknown_outcome,
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             shutdown_grace: draft.shutdown_grace,
+            read_from: draft.read_from,
+            read_own_writes: draft.read_own_writes,
+            replica_lag_max: draft.replica_lag_max,
+            zone: draft.zone,
+            node_zones: draft.node_zones,
             rules: Arc::new(Rules {
                 denied: draft.denied,
                 allowed: draft.allowed,

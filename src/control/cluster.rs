@@ -19,6 +19,7 @@ use super::facts::{Lesson, learn};
 use super::probe::{Finding, Probes, Pulse};
 use super::random::Random;
 use super::refresh::{Outcome, Refresh, Unheard};
+use super::replicas::{Heard, Replicas};
 use super::scout::{Said, Scouts};
 use super::sentinel::{STATIONS, Stations, listen};
 use super::wire::{Dialer, within};
@@ -33,7 +34,7 @@ pub(super) async fn run(
     mut hints: mpsc::Receiver<Hint>,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let (mut driver, mut findings) = Driver::new(source, publisher);
+    let (mut driver, mut findings, mut heard) = Driver::new(source, publisher);
     let mut announced = driver.listen_to_sentinels();
     loop {
         driver.begin(now());
@@ -42,6 +43,7 @@ pub(super) async fn run(
             _ = &mut stop => return,
             Some(hint) = hints.recv() => driver.on_hint(&hint),
             Some(hint) = announced.recv() => driver.on_hint(&hint),
+            Some(said) = heard.recv() => driver.on_heard(said),
             Some(finding) = findings.recv() => driver.on_finding(finding),
             Some(Ok(answer)) = driver.asks.join_next() => driver.on_answer(answer),
             Some(Ok((replica, said))) = driver.reports.join_next() => driver.on_report(&replica, said),
@@ -72,6 +74,7 @@ struct Driver {
     /// What the last lesson said.
     learned: Option<NodeFacts>,
     probes: Probes,
+    replicas: Replicas,
     suspects: BTreeSet<Endpoint>,
     status: Status,
     /// Rounds without a result in a row.
@@ -89,7 +92,10 @@ struct Answer {
 }
 
 impl Driver {
-    fn new(source: Source, publisher: Publisher) -> (Self, mpsc::Receiver<Finding>) {
+    fn new(
+        source: Source,
+        publisher: Publisher,
+    ) -> (Self, mpsc::Receiver<Finding>, mpsc::Receiver<Heard>) {
         let Source {
             seeds,
             kind,
@@ -98,11 +104,13 @@ impl Driver {
             probe_interval,
             timings,
             names,
+            replica_reads,
             // The publisher follows them.
             rules: _,
         } = source;
         let dialer = Dialer::new(credentials, names, tls);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
+        let (replicas, heard) = Replicas::new(replica_reads, dialer.clone());
         let stations = Stations::default();
         stations.set(seeds.clone());
         let mut refresh = Refresh::new(now(), seeds, timings.clone(), Random::from_system());
@@ -128,13 +136,14 @@ impl Driver {
             unpublished: None,
             learned: None,
             probes,
+            replicas,
             suspects: BTreeSet::new(),
             status: Status::default(),
             undecided: 0,
             warned: false,
             random: Random::from_system(),
         };
-        (driver, findings)
+        (driver, findings, heard)
     }
 
     /// Begins to listen to Sentinels, if there are any; what they say comes out of the returned end.
@@ -325,6 +334,7 @@ impl Driver {
         self.status.changed_at = Some(now);
         self.dialer.set_nodes(topology.nodes().len());
         self.probes.watch(&topology);
+        self.replicas.watch(&topology);
         let primary = topology.primary_nodes().next();
         self.asker
             .primary
@@ -348,6 +358,12 @@ impl Driver {
         self.set_suspects(now, &topology, suspects);
         if self.lessons.is_empty() {
             self.lesson_at = Some(now);
+        }
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        if self.replicas.on_heard(heard) {
+            self.publisher.readers(self.replicas.readers().clone());
         }
     }
 

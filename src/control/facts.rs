@@ -123,7 +123,7 @@ fn word<'a>(info: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The value in a line `name:value`.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .map(str::trim)

@@ -13,6 +13,7 @@ mod failure;
 mod probe;
 mod random;
 mod refresh;
+mod replicas;
 mod scout;
 mod sentinel;
 #[cfg(test)]
@@ -34,10 +35,12 @@ use crate::command::lookup::CommandTable;
 use crate::command::rules::Rules;
 use crate::config::Secret;
 use crate::net::{ClientTls, Names};
+use crate::route::readers::Readers;
 use crate::topology::{Endpoint, Slot, Topology};
 
 pub use facts::{ClusterInfo, NodeFacts};
 pub use failure::AskFailure;
+pub use replicas::ReplicaReads;
 
 /// What everybody else sees of the control thread.
 #[derive(Clone, Debug)]
@@ -69,6 +72,8 @@ pub struct Published {
     pub status: ArcSwap<Status>,
     /// Primaries that do not answer probes.
     pub suspects: ArcSwap<BTreeSet<Endpoint>>,
+    /// How the nodes are that may be read from, if replicas are.
+    pub readers: ArcSwap<Readers>,
 }
 
 impl Default for Published {
@@ -80,6 +85,7 @@ impl Default for Published {
             trouble: ArcSwap::default(),
             status: ArcSwap::default(),
             suspects: ArcSwap::default(),
+            readers: ArcSwap::default(),
         }
     }
 }
@@ -175,6 +181,8 @@ pub struct Source {
     pub credentials: Option<Credentials>,
     /// For the nodes.
     pub tls: Option<ClientTls>,
+    /// Whether replicas are read from, and which; none: they are not.
+    pub replica_reads: Option<ReplicaReads>,
     /// What clients may not use.
     pub rules: Arc<Rules>,
     /// Between two probes of one primary, and how long its answer may take; `None`: no probes.
@@ -192,6 +200,7 @@ impl Source {
             kind: SourceKind::Cluster,
             credentials: None,
             tls: None,
+            replica_reads: None,
             rules: Arc::default(),
             probe_interval,
             timings: Timings::default(),
@@ -352,6 +361,11 @@ impl Publisher {
 
     fn suspects(&self, suspects: BTreeSet<Endpoint>) {
         self.published.suspects.store(Arc::new(suspects));
+        self.announce();
+    }
+
+    fn readers(&self, readers: Readers) {
+        self.published.readers.store(Arc::new(readers));
         self.announce();
     }
 

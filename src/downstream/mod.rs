@@ -10,3 +10,4 @@ pub mod standing;
 pub mod subscriptions;
 pub mod tracking;
 pub mod transaction;
+pub mod written;

@@ -7,6 +7,7 @@ use super::replies::Replies;
 use super::standing::Standing;
 use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
+use super::written::Written;
 use crate::clock::Now;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
@@ -41,6 +42,8 @@ pub struct Session {
     pub splits_transactions: bool,
     /// It waits for one request's answer and for nothing else.
     pub blocked: Option<Box<Blocked>>,
+    /// What it has written lately, if replicas are read from.
+    pub written: Option<Box<Written>>,
     /// What nodes tell it by themselves.
     pub standing: Option<Box<Standing>>,
     /// What it is subscribed to, if anything.
@@ -133,6 +136,7 @@ impl Session {
             watch: None,
             splits_transactions: false,
             blocked: None,
+            written: None,
             standing: None,
             subscriptions: None,
             own_links: Vec::new(),

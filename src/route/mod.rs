@@ -12,6 +12,7 @@ pub mod glob;
 pub mod hold;
 pub mod part;
 pub mod plan;
+pub mod readers;
 pub mod scan;
 pub mod scripts;
 pub mod split;

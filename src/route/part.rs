@@ -1,7 +1,7 @@
 //! The piece of a request that one node gets, and the ids that say whose it is.
 
 use crate::clock::Now;
-use crate::command::{Connection, Local, Route, Row};
+use crate::command::Row;
 use crate::resp::Proto;
 use crate::topology::Slot;
 
@@ -127,6 +127,8 @@ pub struct Part {
     pub brief: bool,
     /// Sent with `ASKING` to a node that imports the slot.
     pub asking: bool,
+    /// It only reads, and was sent to a node that need not be its slot's primary.
+    pub elsewhere: bool,
     /// A transaction with a `SELECT` in it: its link is brought back behind it.
     pub selects: bool,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
@@ -154,6 +156,7 @@ impl Part {
             heals: 0,
             brief: false,
             asking: false,
+            elsewhere: false,
             selects: false,
             misplaced: false,
         }
@@ -166,10 +169,8 @@ impl Part {
 
     /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
     pub fn is_plain(&self) -> bool {
-        let is_counted = self.row.counts.is_some();
-        let watches = self.row.route == Route::Connection(Connection::Watch);
-        let selects = self.selects || self.row.route == Route::Local(Local::Select);
-        !(self.misplaced || self.troubled_since.is_some() || is_counted || watches || selects)
+        let is_special = self.misplaced || self.selects || self.row.is_overheard();
+        !is_special && self.troubled_since.is_none()
     }
 
     /// Whether parts follow one another on this way: what is sent again must not be overtaken.

@@ -12,6 +12,8 @@ use crate::route::part::Profile;
 pub struct Greeting {
     pub user: Option<String>,
     pub password: Option<Secret>,
+    /// Replicas of a cluster are to answer what only reads (`READONLY`).
+    pub reads_replicas: bool,
     /// For `CLIENT SETNAME`, so that people at the node see who is who.
     pub client_name: String,
 }
@@ -85,6 +87,9 @@ impl Handshake {
             Step::May,
             &[b"CLIENT", b"SETNAME", greeting.client_name.as_bytes()],
         );
+        if greeting.reads_replicas {
+            say(Step::May, &[b"READONLY"]);
+        }
         if asks_id {
             say(Step::Id, &[b"CLIENT", b"ID"]);
         }

@@ -399,6 +399,7 @@ mod tests {
             target: Target::Slot(Slot::FIRST),
             row,
             profile: Profile::default(),
+            elsewhere: false,
             selects: false,
             way: Way::Shared,
             replies: 1,

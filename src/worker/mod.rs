@@ -400,6 +400,7 @@ impl Worker {
         // The topology first: who was suspected and serves nothing in it is given up.
         self.hub.on_topology(self.now, &published.topology.load());
         self.hub.on_suspects(self.now, &published.suspects.load());
+        self.hub.on_readers(self.now, &published.readers.load());
     }
 
     /// Takes what the nodes are and which commands they have, if that is new.

@@ -45,6 +45,7 @@ mod noticing;
 mod one_server;
 mod pubsub;
 mod queues;
+mod replica_reads;
 mod resharding;
 mod safety;
 mod scan;

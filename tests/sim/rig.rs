@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
-use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
+use slotcar::config::{ReadFrom, UnknownOutcome};
 use slotcar::downstream::local::{Address, Face, Identity};
 use slotcar::resp::reply::ReplyLimits;
 use slotcar::resp::request::RequestLimits;
@@ -52,9 +53,13 @@ pub(crate) fn hub(
             max: limits.dial_backoff_max,
         },
         keyspace: Keyspace::Hashed,
+        read_from: ReadFrom::Primary,
+        read_own_writes: Duration::ZERO,
+        zone: None,
         greeting: Greeting {
             user: None,
             password: None,
+            reads_replicas: false,
             client_name: "slotcar".into(),
         },
         request: RequestLimits::default(),

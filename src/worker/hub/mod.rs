@@ -21,6 +21,7 @@ mod monitor;
 mod owners;
 mod place;
 mod pubsub;
+mod readers;
 mod request;
 mod scan;
 mod scripts;
@@ -50,8 +51,8 @@ pub use self::serve::{Served, Socket};
 use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::lookup::CommandTable;
-use crate::config::UnknownOutcome;
 use crate::config::limits::Limits;
+use crate::config::{ReadFrom, UnknownOutcome};
 use crate::control::Hint;
 use crate::downstream::local::{Face, Identity};
 use crate::downstream::session::Session;
@@ -88,6 +89,11 @@ pub struct Settings {
     pub greeting: Greeting,
     /// [`Keyspace::Whole`]: one server is behind, which also has databases.
     pub keyspace: Keyspace,
+    pub read_from: ReadFrom,
+    /// How long a session reads at the primary what it has written.
+    pub read_own_writes: Duration,
+    /// Where we are.
+    pub zone: Option<String>,
     /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
     pub run_id: String,
     pub process_id: u32,
@@ -118,6 +124,7 @@ pub struct Hub {
     /// Something is held, or was a moment ago.
     hold: Option<trouble::Hold>,
     oldest: trouble::Oldest,
+    read_nodes: readers::ReadNodes,
     scripts: Scripts,
     gathers: Slab<Gather>,
     spare_gathers: Vec<Gather>,
@@ -227,6 +234,7 @@ impl Hub {
             shortage: shed::Shortage::default(),
             hold: None,
             oldest: trouble::Oldest::default(),
+            read_nodes: readers::ReadNodes::default(),
             scripts: Scripts::new(settings.limits.script_bytes_max),
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
@@ -296,6 +304,7 @@ impl Hub {
             return;
         }
         let gone = self.owners.replace(topology);
+        self.choose_readers();
         self.retire_links(now, &gone);
         let abandoned = self.owners.abandoned();
         self.drop_links(now, &abandoned);

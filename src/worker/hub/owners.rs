@@ -25,11 +25,20 @@ pub(crate) struct Owners {
     /// One slot of each primary: how keyless requests find it, also after a failover.
     primaries: Vec<Slot>,
     replicas: Vec<NodeId>,
+    /// As the newest topology has them.
+    shards: Vec<Shard>,
     /// Nodes that have lost slots since somebody asked.
     losers: Vec<NodeId>,
     served: RefCell<HashMap<NodeId, SlotSet>>,
     /// How often slots have changed hands.
     moves: u64,
+}
+
+/// A primary and those who follow it.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) primary: NodeId,
+    pub(crate) replicas: Vec<NodeId>,
 }
 
 /// A node as one worker knows it.
@@ -80,6 +89,7 @@ impl Owners {
             by_endpoint: HashMap::new(),
             primaries: Vec::new(),
             replicas: Vec::new(),
+            shards: Vec::new(),
             losers: Vec::new(),
             served: RefCell::default(),
             moves: 0,
@@ -104,6 +114,14 @@ impl Owners {
             *owner = node;
         }
         self.published.copy_from_slice(&self.slots);
+        let id = |at: &usize| ids.get(*at).copied();
+        let shards = topology.shards().iter().filter_map(|shard| {
+            Some(Shard {
+                primary: id(&shard.primary?)?,
+                replicas: shard.replicas.iter().filter_map(id).collect(),
+            })
+        });
+        self.shards = shards.collect();
         let primaries: HashSet<NodeId> = topology
             .primaries()
             .filter_map(|n| ids.get(n).copied())
@@ -227,6 +245,10 @@ impl Owners {
     /// One slot of each primary.
     pub(crate) fn primaries(&self) -> &[Slot] {
         &self.primaries
+    }
+
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
     }
 
     pub(crate) fn replicas(&self) -> &[NodeId] {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Hub;
 use crate::clock::Now;
 use crate::command::Route;
+use crate::config::ReadFrom;
 use crate::resp::write;
 use crate::route::hold::Held;
 use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Way};
@@ -47,6 +48,14 @@ impl Hub {
                 && let Some(bytes) = self.on_tracked_part(&mut part, &body)
             {
                 return self.place(now, part, Body::Borrowed(&bytes));
+            }
+            if self.settings.read_from != ReadFrom::Primary
+                && let Some(node) = self.reader_for(now, &part)
+                && let Ok(link) = self.link_to(now, node, part.profile)
+            {
+                part.elsewhere = true;
+                self.counters.replica_reads += 1;
+                return self.push(link, part, &body);
             }
         }
         if !self.lanes.is_empty() && self.lanes.contains(part.target) {
@@ -153,6 +162,7 @@ impl Hub {
     pub(super) fn place_again(&mut self, now: Now, held: Held) {
         let mut part = Part {
             asking: false,
+            elsewhere: false,
             misplaced: false,
             ..held.part
         };
@@ -213,7 +223,10 @@ impl Hub {
             let node = place.link.node;
             // Its session waits for what is on a link of its own; the node says so if it cannot serve it any more.
             let is_misplaced = |part: &Part| match part.target {
-                Target::Slot(slot) => part.is_pipelined() && self.owners.of(slot) != Some(node),
+                Target::Slot(slot) => {
+                    let is_bound = part.is_pipelined() && !part.elsewhere;
+                    is_bound && self.owners.of(slot) != Some(node)
+                }
                 Target::Node(_) => false,
             };
             let queue = place.link.queue_mut();

@@ -242,7 +242,7 @@ impl Hub {
                 return Ran::Taken;
             }
         };
-        if self.pass_request(id, row, request) {
+        if self.pass_request(now, id, row, request) {
             return Ran::Taken;
         }
         if let Some(ran) = self.run_by_state(now, id, row, request) {

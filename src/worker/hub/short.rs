@@ -6,6 +6,7 @@
 use super::{Hub, LinkPlace, Straight};
 use crate::clock::Now;
 use crate::command::Row;
+use crate::config::ReadFrom;
 use crate::downstream::replies::Seat;
 use crate::resp::request::Request;
 use crate::route::part::{LinkId, Part, SessionId, Target, Ticket};
@@ -16,6 +17,7 @@ impl Hub {
     /// was done.
     pub(super) fn pass_request(
         &mut self,
+        now: Now,
         id: SessionId,
         row: &'static Row,
         request: Request<'_>,
@@ -27,18 +29,24 @@ impl Hub {
         if !is_calm || request.bytes.len() >= BY_REFERENCE_BYTES_MIN {
             return false;
         }
+        let slot = self.settings.keyspace.slot(request.arg(key));
+        let Some(owner) = self.owners.of(slot) else {
+            return false;
+        };
+        let reader = if self.settings.read_from == ReadFrom::Primary {
+            None
+        } else {
+            self.reader_of(now, id, row, slot, owner)
+        };
         let session = self.sessions.get_mut(id.index as usize);
         let Some(session) = session.filter(|s| s.generation == id.generation) else {
             return false;
         };
-        if session.subscriptions.is_some() || session.transaction.is_some() {
-            return false;
-        }
-        let slot = self.settings.keyspace.slot(request.arg(key));
+        let is_usual = session.subscriptions.is_none() && session.transaction.is_none();
         let profile = session.identity.profile();
-        let node = self.owners.of(slot).and_then(|id| self.owners.node(id));
+        let node = self.owners.node(reader.unwrap_or(owner));
         let link = node
-            .filter(|node| !node.suspect)
+            .filter(|node| is_usual && !node.suspect)
             .and_then(|node| node.link(profile));
         let Some(link) = link else { return false };
         let place = self.links.get_mut(link.index as usize);
@@ -61,9 +69,11 @@ impl Hub {
             part: 0,
         };
         self.counters.requests += 1;
+        self.counters.replica_reads += u64::from(reader.is_some());
         self.placed += 1;
         let part = Part {
             seq: self.placed,
+            elsewhere: reader.is_some(),
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
         queue.adopt(&mut self.link_pool);

@@ -277,6 +277,7 @@ fn redirection_word(script: &mut Script<'_>) -> &'static [u8] {
 
 fn greeting(script: &mut Script<'_>) {
     let greeting = Greeting {
+        reads_replicas: false,
         user: None,
         password: None,
         client_name: "slotcar".into(),

@@ -1,0 +1,258 @@
+//! Watches the nodes that reads may be sent to: does a replica follow its primary, how far behind is it, how far away is it, in which zone?
+//!
+//! One task for each node, with a connection that stays open, asks for `INFO replication` and `INFO server` every two seconds. How far behind is measured in
+//! time: since when the primary has had bytes that the replica lacks.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::sleep;
+
+use super::AskFailure;
+use super::facts::{field, text};
+use super::random::Random;
+use super::wire::{Dialer, Wire, decode, within};
+use crate::clock::{Now, now};
+use crate::route::readers::{Reader, Readers};
+use crate::topology::{Endpoint, Topology};
+
+/// What is wanted of replicas.
+#[derive(Clone, Debug)]
+pub struct ReplicaReads {
+    /// A replica that is further behind is not read from.
+    pub lag_max: Duration,
+    /// Zones of nodes, by host, for those that do not say theirs.
+    pub zones: Arc<HashMap<String, Arc<str>>>,
+}
+
+/// What a node said, or that it said nothing.
+pub(super) struct Heard {
+    endpoint: Endpoint,
+    said: Option<Said>,
+}
+
+struct Said {
+    round_trip: Duration,
+    /// It is a replica: is its link to the primary up?
+    follows: Option<bool>,
+    /// Bytes of the replication stream that it has.
+    offset: u64,
+    zone: Option<Arc<str>>,
+}
+
+/// One task for each node; none if nobody reads from replicas.
+pub(super) struct Replicas {
+    wanted: Option<ReplicaReads>,
+    dialer: Dialer,
+    sender: mpsc::Sender<Heard>,
+    tasks: HashMap<Endpoint, JoinHandle<()>>,
+    /// Which primary's stream a node has.
+    primaries: HashMap<Endpoint, Endpoint>,
+    /// What primaries had when, the newest last.
+    offsets: HashMap<Endpoint, VecDeque<(u64, Now)>>,
+    readers: Readers,
+}
+
+impl Replicas {
+    pub(super) fn new(
+        wanted: Option<ReplicaReads>,
+        dialer: Dialer,
+    ) -> (Self, mpsc::Receiver<Heard>) {
+        let (sender, heard) = mpsc::channel(HEARD_MAX);
+        let replicas = Self {
+            wanted,
+            dialer,
+            sender,
+            tasks: HashMap::new(),
+            primaries: HashMap::new(),
+            offsets: HashMap::new(),
+            readers: Readers::new(),
+        };
+        (replicas, heard)
+    }
+
+    /// Watches the nodes of this topology and nobody else.
+    pub(super) fn watch(&mut self, topology: &Topology) {
+        if self.wanted.is_none() {
+            return;
+        }
+        self.primaries.clear();
+        let nodes = topology.nodes();
+        for shard in topology.shards() {
+            let Some(primary) = shard.primary.and_then(|at| nodes.get(at)) else {
+                continue;
+            };
+            let members = shard.replicas.iter().filter_map(|at| nodes.get(*at));
+            for node in members.chain([primary]) {
+                let of = primary.endpoint.clone();
+                self.primaries.insert(node.endpoint.clone(), of);
+            }
+        }
+        let mut before = std::mem::take(&mut self.tasks);
+        for endpoint in self.primaries.keys() {
+            let task = before.remove(endpoint).unwrap_or_else(|| {
+                let dialer = self.dialer.clone();
+                spawn_local(watch(endpoint.clone(), dialer, self.sender.clone()))
+            });
+            self.tasks.insert(endpoint.clone(), task);
+        }
+        before.into_values().for_each(|task| task.abort());
+        let primaries = &self.primaries;
+        self.readers
+            .retain(|endpoint, _| primaries.contains_key(endpoint));
+        self.offsets
+            .retain(|endpoint, _| primaries.get(endpoint) == Some(endpoint));
+    }
+
+    /// Returns whether what is known of readers has changed enough to be told.
+    pub(super) fn on_heard(&mut self, Heard { endpoint, said }: Heard) -> bool {
+        let (Some(wanted), Some(primary)) = (&self.wanted, self.primaries.get(&endpoint)) else {
+            return false;
+        };
+        let Some(said) = said else {
+            return self.readers.remove(&endpoint).is_some();
+        };
+        let now = now();
+        let is_primary = *primary == endpoint;
+        if is_primary && said.follows.is_none() {
+            let offsets = self.offsets.entry(endpoint.clone()).or_default();
+            offsets.push_back((said.offset, now));
+            if offsets.len() > OFFSETS_MAX {
+                offsets.pop_front();
+            }
+        }
+        let lag = self
+            .offsets
+            .get(primary)
+            .map_or(Duration::ZERO, |of| behind(of, said.offset, now));
+        let is_usable = match (is_primary, said.follows) {
+            (true, follows) => follows.is_none(),
+            (false, follows) => follows == Some(true) && lag <= wanted.lag_max,
+        };
+        let mapped = || wanted.zones.get(&*endpoint.host).cloned();
+        let before = self.readers.get(&endpoint);
+        let round_trip = match before {
+            // A quarter of what is new: one slow answer is no distance.
+            Some(before) => before.round_trip * 3 / 4 + said.round_trip / 4,
+            None => said.round_trip,
+        };
+        let reader = Reader {
+            is_usable,
+            round_trip,
+            zone: said.zone.or_else(mapped),
+        };
+        let is_news = before.is_none_or(|before| {
+            let moved = before.round_trip.abs_diff(reader.round_trip) > before.round_trip / 4;
+            (before.is_usable, &before.zone) != (reader.is_usable, &reader.zone) || moved
+        });
+        if is_news {
+            self.readers.insert(endpoint, reader);
+        }
+        is_news
+    }
+
+    pub(super) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+}
+
+/// Since when a primary has had more than `offset`.
+fn behind(primary: &VecDeque<(u64, Now)>, offset: u64, now: Now) -> Duration {
+    let lacking = primary.iter().find(|(had, _)| *had > offset);
+    lacking.map_or(Duration::ZERO, |(_, at)| now.since(*at))
+}
+
+/// Asks one node again and again. Ends when nobody listens any more.
+async fn watch(endpoint: Endpoint, dialer: Dialer, heard: mpsc::Sender<Heard>) {
+    let mut random = Random::from_system();
+    let mut wire = None;
+    sleep(random.between(Duration::ZERO, FIRST)).await;
+    loop {
+        let said = match ask(&endpoint, &dialer, &mut wire).await {
+            Ok(said) => Some(said),
+            Err(why) => {
+                tracing::debug!(node = %endpoint, %why, "cannot be read from");
+                None
+            }
+        };
+        let endpoint = endpoint.clone();
+        if heard.send(Heard { endpoint, said }).await.is_err() {
+            return;
+        }
+        sleep(random.around(PERIOD, JITTER_PERCENT)).await;
+    }
+}
+
+async fn ask(
+    endpoint: &Endpoint,
+    dialer: &Dialer,
+    kept: &mut Option<Wire>,
+) -> Result<Said, AskFailure> {
+    let mut wire = match kept.take() {
+        Some(wire) => wire,
+        None => {
+            dialer.turn().await;
+            dialer.dial(endpoint, PATIENCE).await?
+        }
+    };
+    let start = now();
+    let questions: [&[&str]; 2] = [&["INFO", "replication"], &["INFO", "server"]];
+    let replies = within(PATIENCE, wire.ask(&questions)).await?;
+    let round_trip = now().since(start);
+    let [replication, server] = replies.as_slice() else {
+        return Err(AskFailure::Malformed("not as many replies as questions"));
+    };
+    let (replication, server) = (decode(replication)?, decode(server)?);
+    let replication = text(&replication).ok_or(AskFailure::Malformed("INFO without a text"))?;
+    let number = |name: &str| field(replication, name).and_then(|value| value.parse().ok());
+    let is_replica = field(replication, "role") == Some("slave");
+    let offset = if is_replica {
+        "slave_repl_offset"
+    } else {
+        "master_repl_offset"
+    };
+    let zone = text(&server).and_then(|text| field(text, "availability_zone"));
+    let said = Said {
+        round_trip,
+        follows: is_replica.then(|| field(replication, "master_link_status") == Some("up")),
+        offset: number(offset).unwrap_or(0),
+        zone: zone.filter(|zone| !zone.is_empty()).map(Arc::from),
+    };
+    *kept = Some(wire);
+    Ok(said)
+}
+
+/// Between two questions at one node.
+const PERIOD: Duration = Duration::from_secs(2);
+const JITTER_PERCENT: u32 = 20;
+
+/// Many processes may start together; reads go to primaries until then.
+const FIRST: Duration = Duration::from_millis(300);
+
+/// For connecting, and for an answer: who takes longer is not to be read from.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What primaries had during the last four minutes: who lacks more is behind in any case.
+const OFFSETS_MAX: usize = 120;
+
+/// Answers that wait for the control thread.
+const HEARD_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_is_since_when_the_primary_has_had_more() {
+        let at = |seconds| Now::at(Duration::from_secs(seconds));
+        let primary = VecDeque::from([(100, at(10)), (100, at(12)), (150, at(14)), (200, at(16))]);
+        for (offset, expected) in [(200, 0), (250, 0), (150, 4), (149, 6), (120, 6), (99, 10)] {
+            let lag = behind(&primary, offset, at(20));
+            assert_eq!(lag, Duration::from_secs(expected), "{offset}");
+        }
+        assert_eq!(behind(&VecDeque::new(), 5, at(20)), Duration::ZERO);
+    }
+}
