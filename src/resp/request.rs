@@ -218,7 +218,7 @@ impl RequestScan {
         let found = buf
             .get(self.seen..window)
             .and_then(|rest| memchr::memchr(b'\n', rest));
-        if self.seen == 0 && buf.starts_with(TLS_HANDSHAKE) {
+        if buf.starts_with(TLS_HANDSHAKE) {
             return Err(ProtocolError::text(TLS_UNEXPECTED));
         }
         let Some(found) = found else {
@@ -660,5 +660,17 @@ mod tests {
         assert_eq!(scan.advance(ping, &limits), Ok(Scanned::Multibulk(14)));
         assert_eq!(scan.args(), [Arg { start: 8, end: 12 }]);
         assert!(!scan.is_torn());
+    }
+
+    #[test]
+    fn tls_on_a_plain_port_is_seen_however_it_arrives() {
+        let limits = RequestLimits::default();
+        let hello = [22, 3, 1, 2, 0];
+        let mut whole = RequestScan::new();
+        assert!(whole.advance(&hello, &limits).is_err());
+        let mut cut = RequestScan::new();
+        assert_eq!(cut.advance(&hello[..1], &limits), Ok(Scanned::Wants(1)));
+        let error = cut.advance(&hello[..2], &limits).unwrap_err();
+        assert_eq!(error.0, "ERR slotcar: this port does not speak TLS");
     }
 }
