@@ -1,5 +1,7 @@
 //! Puts the pieces together: control plane, workers, acceptors; and takes them down again.
 
+pub mod tasks;
+
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
@@ -52,7 +54,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     // What INFO shows; 0 where there are only Unix sockets, as a server would say.
     let mut port = 0;
     for listener in &config.listeners {
-        let bound = net::bind(&listener.address)
+        let bound = net::bind(&listener.address, listener.mode)
             .with_context(|| format!("cannot listen on {}", listener.address))?;
         let address = bound.address()?;
         tracing::info!("listening on {address}");

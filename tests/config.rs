@@ -12,7 +12,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use slotcar::config::{CommandLine, Config, CrossSlot, Environment, Upstream, reference, resolve};
+use slotcar::config::{
+    CommandLine, Config, CrossSlot, Environment, Flags, Upstream, reference, resolve, show,
+};
 
 const SECRET: &str = "hunter2-\u{e9}";
 
@@ -27,6 +29,13 @@ struct Setup<'a> {
 
 impl Setup<'_> {
     fn resolve(&self) -> Result<Config, String> {
+        self.with(|flags, environment| {
+            resolve(flags, environment).map_err(|error| error.to_string())
+        })
+    }
+
+    /// What is made of it; paths are shown as they were given.
+    fn with<T: Shown>(&self, make: impl FnOnce(&Flags, &Environment) -> T) -> T {
         let folder = Folder::new();
         fs::write(folder.0.join("secret"), format!("{SECRET}\r\n")).unwrap();
         fs::write(folder.0.join("empty"), "\n").unwrap();
@@ -43,11 +52,25 @@ impl Setup<'_> {
             let (name, value) = variable.split_once('=').unwrap();
             (name.to_owned(), here(value))
         });
-        resolve(&line.flags, &Environment::from_iter(variables)).map_err(|error| {
-            error
-                .to_string()
-                .replace(folder.0.to_str().unwrap(), "{folder}")
-        })
+        let made = make(&line.flags, &Environment::from_iter(variables));
+        made.with_text(|text| text.replace(folder.0.to_str().unwrap(), "{folder}"))
+    }
+}
+
+/// What has a text in it.
+trait Shown {
+    fn with_text(self, change: impl FnOnce(String) -> String) -> Self;
+}
+
+impl Shown for String {
+    fn with_text(self, change: impl FnOnce(String) -> String) -> Self {
+        change(self)
+    }
+}
+
+impl Shown for Result<Config, String> {
+    fn with_text(self, change: impl FnOnce(String) -> String) -> Self {
+        self.map_err(change)
     }
 }
 
@@ -714,6 +737,27 @@ fn a_secret_is_shown_nowhere() {
         .unwrap_err();
         assert!(!error.contains("hunter2"), "{file}: {error}");
     }
+}
+
+#[test]
+fn the_configuration_can_be_shown_with_where_it_comes_from() {
+    let setup = Setup {
+        flags: "--workers 2 --cluster a:1 --cluster b:2",
+        variables: &["REDIS_PASSWORD=hunter2", "SLOTCAR_LOG_LEVEL=warn"],
+        file: "failover-hold = '5s'\n",
+    };
+    let lines = setup.with(|flags, environment| show(flags, environment).unwrap());
+    for expected in [
+        "workers = \"2\"  # flag --workers\n",
+        "cluster = [\"a:1\", \"b:2\"]  # flag --cluster\n",
+        "password = (secret)  # environment REDIS_PASSWORD\n",
+        "log-level = \"warn\"  # environment SLOTCAR_LOG_LEVEL\n",
+        "failover-hold = \"5s\"  # {folder}/slotcar.toml:1\n",
+        "# probe-interval = \"500ms\"\n",
+    ] {
+        assert!(lines.contains(expected), "{expected}{lines}");
+    }
+    assert!(!lines.contains("hunter2"), "{lines}");
 }
 
 #[test]

@@ -110,6 +110,7 @@ const PUMPS: &[&str] = &[
     "src/admin/",
     "src/net/",
     "src/app.rs",
+    "src/app/",
     "src/main.rs",
 ];
 

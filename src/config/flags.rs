@@ -19,6 +19,9 @@ use super::mistake::Origin;
 pub struct CommandLine {
     #[command(subcommand)]
     pub task: Option<Task>,
+    /// Print the configuration, each value with where it was set, and exit
+    #[arg(long, global = true)]
+    pub print_config: bool,
     #[command(flatten)]
     pub flags: Flags,
 }

@@ -45,7 +45,7 @@ pub struct Key {
 pub static KEYS: &[Key] = &[
     Key {
         value: "ADDRESS",
-        about: "Where apps connect; repeatable, or a comma list. Behind an address, for it alone: `?tls=on`, `?cross-slot-transactions=split`, with `&` between them",
+        about: "Where apps connect; repeatable, or a comma list. Behind an address, for it alone: `?tls=on`, `?mode=660` (of a Unix socket), `?cross-slot-transactions=split`, with `&` between them",
         default: Some("127.0.0.1:6379"),
         expected: "an IP address and a port such as 127.0.0.1:6379 or [::1]:6379, or unix:/path/to.sock",
         is_list: true,

@@ -16,7 +16,7 @@ pub use flags::{CommandLine, Flags, Task};
 pub use limits::Limits;
 pub use mistake::{ConfigError, Mistake, Origin};
 pub use reload::Reloading;
-pub use resolve::resolve;
+pub use resolve::{resolve, show};
 pub use secret::Secret;
 
 use crate::command::rules::Rules;
@@ -89,6 +89,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Listener {
     pub address: ListenAddr,
+    /// Of a Unix socket, as chmod has it; none: as the process makes files.
+    pub mode: Option<u32>,
     /// How clients' connections are secured; none: they are not.
     pub tls: Option<ServerTls>,
     pub cross_slot_transactions: CrossSlot,

@@ -39,6 +39,8 @@ pub(super) struct ListenerDraft {
     pub(super) address: ListenAddr,
     pub(super) cross_slot: Option<CrossSlot>,
     pub(super) tls: Option<bool>,
+    /// Of a Unix socket.
+    pub(super) mode: Option<u32>,
 }
 
 /// `ADDRESS[?SETTING=VALUE[&SETTING=VALUE…]]`
@@ -48,6 +50,7 @@ pub(super) fn listener(text: &str) -> Result<ListenerDraft, Problem> {
         address: from_str(address)?,
         cross_slot: None,
         tls: None,
+        mode: None,
     };
     for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
         match setting.split_once('=') {
@@ -55,12 +58,21 @@ pub(super) fn listener(text: &str) -> Result<ListenerDraft, Problem> {
                 draft.cross_slot = Some(word(what, CROSS_SLOT)?);
             }
             Some(("tls", what)) => draft.tls = Some(word(what, SWITCH)?),
+            Some(("mode", bits)) => draft.mode = Some(mode(bits)?),
             Some(_) | None => {
                 return Err(format!("{} is no setting of a listener", shown(setting)));
             }
         }
     }
     Ok(draft)
+}
+
+/// Who may connect to a Unix socket, as chmod has it: `660`.
+fn mode(bits: &str) -> Result<u32, Problem> {
+    let mode = u32::from_str_radix(bits, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| format!("{} is no mode such as 660", shown(bits)))
 }
 
 /// A whole number with a unit: `500ms`, `15s`, `2m`. Zero needs none.

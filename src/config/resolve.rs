@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::draft::{Draft, FilesDraft};
 use super::file;
 use super::keys::{Given, KEYS, Key};
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, Origin, shown};
 use super::parse::ListenerDraft;
 use super::{
     Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Secret, Upstream,
@@ -20,15 +20,17 @@ use crate::topology::Endpoint;
 /// # Errors
 /// Every mistake that was found.
 pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
-    let mut resolving = Resolving::default();
-    resolving.apply_defaults();
-    resolving.gather(flags, environment);
-    resolving.apply_winners();
-    resolving.check_usernames();
-    resolving.choose_upstream();
-    resolving.make_tls();
-    resolving.check_protection();
-    resolving.finish()
+    Resolving::of(flags, environment).finish()
+}
+
+/// The same as lines of a file, each with where its value was set; defaults are comments, secrets are not shown.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn show(flags: &Flags, environment: &Environment) -> Result<String, ConfigError> {
+    let resolving = Resolving::of(flags, environment);
+    let lines: String = KEYS.iter().filter_map(|key| resolving.line(key)).collect();
+    resolving.finish().map(|_| lines)
 }
 
 #[derive(Default)]
@@ -45,6 +47,42 @@ struct Resolving {
 }
 
 impl Resolving {
+    fn of(flags: &Flags, environment: &Environment) -> Self {
+        let mut resolving = Self::default();
+        resolving.apply_defaults();
+        resolving.gather(flags, environment);
+        resolving.apply_winners();
+        resolving.check_usernames();
+        resolving.choose_upstream();
+        resolving.make_tls();
+        resolving.check_protection();
+        resolving
+    }
+
+    /// How a file would say what counts for a key. None: nothing was said, and there is no default.
+    fn line(&self, key: &'static Key) -> Option<String> {
+        let given = self.given_for(key.target());
+        let Some(given) = given.filter(|given| given.key.name == key.name) else {
+            let is_else = given.is_some() || !key.is_in_file;
+            let default = key.default.filter(|_| !is_else)?;
+            return Some(format!("# {} = {default:?}\n", key.name));
+        };
+        let values: Vec<String> = (given.values.iter())
+            .map(|value| {
+                if key.is_flag {
+                    shown(value)
+                } else {
+                    "(secret)".to_owned()
+                }
+            })
+            .collect();
+        let (name, origin) = (key.name, &given.origin);
+        Some(match values.as_slice() {
+            [one] => format!("{name} = {one}  # {origin}\n"),
+            many => format!("{name} = [{}]  # {origin}\n", many.join(", ")),
+        })
+    }
+
     fn apply_defaults(&mut self) {
         for key in KEYS {
             if let Some(default) = key.default {
@@ -262,6 +300,7 @@ impl Resolving {
                         let is_tcp = matches!(listener.address, ListenAddr::Tcp(_));
                         is_tcp && listener.tls.unwrap_or(true)
                     }),
+                    mode: listener.mode,
                     address: listener.address,
                     cross_slot_transactions: listener.cross_slot.unwrap_or(draft.cross_slot),
                 })

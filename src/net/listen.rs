@@ -2,11 +2,11 @@
 //!
 //! Everything is non-blocking and from the standard library, ready to be handed to a runtime.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,11 +33,11 @@ pub struct SocketFile(PathBuf);
 /// listener takes IPv6 only, so that `0.0.0.0` and `[::]` can stand side by side. Accepted streams have
 /// their options from the listener (tcp(7)): no Nagle delay, since we write whole batches ourselves, and keep-alive, so that a
 /// peer that vanished without a word is noticed.
-/// The file of a Unix socket nobody listens on any more is replaced.
+/// The file of a Unix socket nobody listens on any more is replaced; it has this `mode` before anybody can connect.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::AddrInUse`] when somebody else listens there.
-pub fn bind(address: &ListenAddr) -> io::Result<Bound> {
+pub fn bind(address: &ListenAddr, mode: Option<u32>) -> io::Result<Bound> {
     match address {
         ListenAddr::Tcp(address) => {
             let socket = Socket::new(
@@ -50,13 +50,17 @@ pub fn bind(address: &ListenAddr) -> io::Result<Bound> {
                 socket.set_only_v6(true)?;
             }
             tune_listener(&socket)?;
-            start(&socket, &SockAddr::from(*address))?;
+            start(&socket, &SockAddr::from(*address), || Ok(()))?;
             Ok(Bound::Tcp(socket.into()))
         }
         ListenAddr::Unix(path) => {
             remove_stale(path)?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            start(&socket, &SockAddr::unix(path)?)?;
+            let set_mode = || match mode {
+                Some(mode) => fs::set_permissions(path, Permissions::from_mode(mode)),
+                None => Ok(()),
+            };
+            start(&socket, &SockAddr::unix(path)?, set_mode)?;
             Ok(Bound::Unix(socket.into(), SocketFile(path.clone())))
         }
     }
@@ -124,9 +128,15 @@ impl Drop for SocketFile {
     }
 }
 
-fn start(socket: &Socket, address: &SockAddr) -> io::Result<()> {
+/// `prepare`: what is to be done before anybody can connect.
+fn start(
+    socket: &Socket,
+    address: &SockAddr,
+    prepare: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.bind(address)?;
+    prepare()?;
     socket.listen(BACKLOG.into())
 }
 
@@ -160,7 +170,7 @@ mod tests {
     #[test]
     fn port_0_gets_a_port_and_the_port_can_be_bound_again_at_once() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(&any).unwrap();
+        let bound = bind(&any, None).unwrap();
         let address = bound.address().unwrap();
         assert_ne!(address, any);
         let ListenAddr::Tcp(tcp) = address else {
@@ -176,11 +186,11 @@ mod tests {
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(
-            bind(&ListenAddr::Tcp(tcp)).unwrap_err().kind(),
+            bind(&ListenAddr::Tcp(tcp), None).unwrap_err().kind(),
             io::ErrorKind::AddrInUse
         );
         drop(bound);
-        bind(&ListenAddr::Tcp(tcp)).unwrap();
+        bind(&ListenAddr::Tcp(tcp), None).unwrap();
     }
 
     #[test]
@@ -218,10 +228,10 @@ mod tests {
         let path = folder.join("a.sock");
         let address = ListenAddr::Unix(path.clone());
 
-        let bound = bind(&address).unwrap();
+        let bound = bind(&address, None).unwrap();
         assert_eq!(bound.address().unwrap(), address);
         assert_eq!(
-            bind(&address).unwrap_err().kind(),
+            bind(&address, None).unwrap_err().kind(),
             io::ErrorKind::AddrInUse,
             "alive"
         );
@@ -230,10 +240,13 @@ mod tests {
 
         drop(UnixListener::bind(&path).unwrap()); // as a killed process leaves it
         assert!(path.exists());
-        drop(bind(&address).unwrap());
+        drop(bind(&address, None).unwrap());
 
         fs::write(&path, "not a socket").unwrap();
-        assert_eq!(bind(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            bind(&address, None).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "not a socket");
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -53,6 +53,7 @@ mod scripts;
 mod sentinels;
 mod start;
 mod strange_nodes;
+mod tasks;
 mod tls;
 mod tracking;
 mod transactions;

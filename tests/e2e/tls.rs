@@ -19,6 +19,7 @@ on_both!(
     what_is_wrong_with_a_server_is_told,
     a_server_may_want_a_certificate,
     one_name_may_stand_for_all_servers,
+    a_cluster_is_followed_over_tls,
     clients_are_served_over_tls,
     clients_may_have_to_show_a_certificate,
     who_means_another_port_is_told,
@@ -33,23 +34,28 @@ struct Secured {
 
 impl Secured {
     fn start(kind: ServerKind, pair: &Pair, ca: &str, wants_certificates: bool) -> Secured {
+        let wants = if wants_certificates { "yes" } else { "no" };
+        Secured::start_with(kind, pair, ca, wants, &[])
+    }
+
+    fn start_with(
+        kind: ServerKind,
+        pair: &Pair,
+        ca: &str,
+        wants_certificates: &str,
+        more: &[(&str, &str)],
+    ) -> Secured {
         let tls = address::unused();
         let dir = std::env::temp_dir().join(format!("slotcar-{}-{}", tls.ip(), tls.port()));
         let port = tls.port().to_string();
-        let mut server = Server::prepare(
-            kind,
-            dir,
-            &[
-                ("tls-port", &port),
-                ("tls-cert-file", &pair.cert),
-                ("tls-key-file", &pair.key),
-                ("tls-ca-cert-file", ca),
-                (
-                    "tls-auth-clients",
-                    if wants_certificates { "yes" } else { "no" },
-                ),
-            ],
-        );
+        let own = [
+            ("tls-port", port.as_str()),
+            ("tls-cert-file", &pair.cert),
+            ("tls-key-file", &pair.key),
+            ("tls-ca-cert-file", ca),
+            ("tls-auth-clients", wants_certificates),
+        ];
+        let mut server = Server::prepare(kind, dir, &[&own, more].concat());
         server.launch();
         server.wait_answering();
         Secured { server, tls }
@@ -232,6 +238,83 @@ fn one_name_may_stand_for_all_servers(kind: ServerKind) {
         &[&flags[..], &["other.test"]].concat(),
         "the certificate is not for other.test",
     );
+}
+
+/// Three primaries that speak TLS to each other and announce those ports.
+fn secured_cluster(kind: ServerKind, pair: &Pair, ca: &str) -> Vec<Secured> {
+    let nodes: Vec<Secured> = (0..3)
+        .map(|_| {
+            let more = [
+                ("cluster-enabled", "yes"),
+                ("tls-cluster", "yes"),
+                ("cluster-node-timeout", "2000"),
+            ];
+            Secured::start_with(kind, pair, ca, "no", &more)
+        })
+        .collect();
+    for (node, slots) in nodes
+        .iter()
+        .zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]])
+    {
+        let mut conn = Conn::open(node.server.addr());
+        conn.ok(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]);
+        for other in &nodes {
+            let (ip, port) = (other.tls.ip().to_string(), other.tls.port().to_string());
+            conn.ok(&["CLUSTER", "MEET", &ip, &port]);
+        }
+    }
+    wait_until("the cluster is one", LIMIT, || {
+        nodes.iter().all(|node| {
+            let info = Conn::open(node.server.addr())
+                .ok(&["CLUSTER", "INFO"])
+                .text();
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+    });
+    nodes
+}
+
+fn a_cluster_is_followed_over_tls(kind: ServerKind) {
+    let authority = Authority::new();
+    let pair = authority.issue("nodes", &[&host()]);
+    let nodes = secured_cluster(kind, &pair, &authority.ca);
+    let seed = nodes[1].tls.to_string();
+    let flags = ["--cluster", &seed, "--tls", "on", "--tls-ca", &authority.ca];
+    let slotcar = Slotcar::start(&flags);
+    let mut conn = slotcar.conn();
+    for round in 0..200 {
+        conn.ok(&["SET", &format!("k:{round}"), "v"]);
+    }
+    let keys: Vec<String> = (0..200).map(|round| format!("k:{round}")).collect();
+    let mget: Vec<&str> = std::iter::once("MGET")
+        .chain(keys.iter().map(String::as_str))
+        .collect();
+    assert!(
+        conn.ok(&mget)
+            .list()
+            .iter()
+            .all(|value| value.text() == "v")
+    );
+    for node in &nodes {
+        let mut plain = Conn::open(node.server.addr());
+        assert!(plain.ok(&["DBSIZE"]).int() > 40, "each has its share");
+    }
+    // It says that a slot has moved, and the port that it names is that of TLS.
+    let (from, to) = (&nodes[0], &nodes[2]);
+    let slot = "0";
+    let id = |node: &Secured| {
+        Conn::open(node.server.addr())
+            .ok(&["CLUSTER", "MYID"])
+            .text()
+    };
+    let target = id(to);
+    for node in [to, from] {
+        Conn::open(node.server.addr()).ok(&["CLUSTER", "SETSLOT", slot, "NODE", &target]);
+    }
+    let key = (0..)
+        .map(|n| format!("s:{n}"))
+        .find(|key| crate::support::slot_of(key) == 0);
+    conn.ok(&["SET", &key.expect("a key of this slot"), "moved"]);
 }
 
 fn clients_are_served_over_tls(kind: ServerKind) {

@@ -43,12 +43,22 @@ impl Slotcar {
         Slotcar::start_at(address::unused(), starter, args)
     }
 
+    /// The same, with listeners that `args` name; one of them is `addr`.
+    pub fn start_with_own_listeners<A: AsRef<str>>(addr: SocketAddr, args: &[A]) -> Slotcar {
+        Slotcar::start_as(addr, &[program().display().to_string()], args)
+    }
+
     /// The same, listening there.
     pub fn start_at<A: AsRef<str>>(addr: SocketAddr, starter: &[&str], args: &[A]) -> Slotcar {
         let program = program();
         let mut words: Vec<String> = starter.iter().map(|&word| word.to_owned()).collect();
         words.push(program.display().to_string());
         words.extend(["--listen".to_owned(), addr.to_string()]);
+        Slotcar::start_as(addr, &words, args)
+    }
+
+    fn start_as<A: AsRef<str>>(addr: SocketAddr, words: &[String], args: &[A]) -> Slotcar {
+        let mut words = words.to_vec();
         words.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
         let log_file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
             "slotcar-{}-{}.log",

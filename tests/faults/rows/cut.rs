@@ -20,7 +20,11 @@ pub fn one_link(bench: &mut Bench) -> Found {
     let cluster = Cluster::start_at(&addrs, bench.kind, 3);
     let seeds = cluster.seeds();
     let listen = SocketAddr::new(network.inside, LISTEN_PORT);
-    let mut slotcar = Slotcar::start_at(listen, &network.within(), &["--cluster", &seeds]);
+    let mut slotcar = Slotcar::start_at(
+        listen,
+        &network.within(),
+        &["--cluster", &seeds, "--protected-mode", "no"],
+    );
     slotcar.wait_serving();
     expect_warnings(&mut slotcar);
     let mut stage = Stage { slotcar, cluster };
