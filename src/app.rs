@@ -275,7 +275,11 @@ fn start_workers(
             doors: counts.clone(),
             ..settings(config, port, &random, index)
         });
-        let face = worker::face(&NodeFacts::default(), database(&config.upstream));
+        let face = worker::face(
+            &NodeFacts::default(),
+            database(&config.upstream),
+            config.users.clone(),
+        );
         let commands = control.published.commands.load_full();
         let (worker, door) = Worker::new(Setup {
             hub: Hub::new(settings, commands, face, scan_book.clone()),
@@ -285,6 +289,7 @@ fn start_workers(
             errands: errands.clone(),
             gauge: Gauge::new(config.memory_max.unwrap_or(0)),
             database: database(&config.upstream),
+            users: config.users.clone(),
         })?;
         doors.push(door);
         let (ended, grace) = (ended.clone(), config.shutdown_grace);

@@ -7,11 +7,22 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::keys::Key;
+use super::mistake::Origin;
 use super::parse::ListenerDraft;
 use super::url::ServerUrl;
-use super::{CrossSlot, LogFormat, ReadFrom, Secret, UnknownOutcome};
+use super::{CrossSlot, LogFormat, ReadFrom, Secret, UnknownOutcome, Users};
 use crate::command::rules::Pattern;
 use crate::topology::Endpoint;
+
+/// One key and the texts given for it in one place.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) key: &'static Key,
+    pub(super) origin: Origin,
+    /// At least one; several only from lists and repeated flags.
+    pub(super) values: Vec<String>,
+}
 
 /// What the rows fill in, before it is known whether all of it fits together.
 #[derive(Debug)]
@@ -43,6 +54,7 @@ pub(super) struct Draft {
     pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
     pub(super) shutdown_grace: Duration,
+    pub(super) users: Option<Users>,
     pub(super) read_from: ReadFrom,
     pub(super) read_own_writes: Duration,
     pub(super) replica_lag_max: Duration,
@@ -95,6 +107,7 @@ impl Default for Draft {
             unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
+            users: None,
             read_from: ReadFrom::Primary,
             read_own_writes: Duration::ZERO,
             replica_lag_max: Duration::ZERO,

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 
-use super::keys::{Given, KEYS, Key, VARIABLE_PREFIX};
+use super::draft::Given;
+use super::keys::{KEYS, Key, VARIABLE_PREFIX};
 use super::mistake::{Mistake, Origin, nearest};
 
 /// The environment, read once.

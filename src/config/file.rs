@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{Given, KEYS, Key};
+use super::draft::Given;
+use super::keys::{KEYS, Key};
 use super::mistake::{Mistake, Origin, nearest};
 use super::parse::{self, Problem};
 

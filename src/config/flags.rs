@@ -6,7 +6,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 
-use super::keys::{Given, KEYS};
+use super::draft::Given;
+use super::keys::KEYS;
 use super::mistake::Origin;
 
 /// The whole command line.

@@ -3,11 +3,11 @@
 //!
 //! A new setting is a row here and a field in [`super::Config`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Users;
 use super::draft::Draft;
-use super::mistake::Origin;
 use super::parse::{self, Problem};
 use super::url;
 use super::words::{
@@ -348,6 +348,15 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "FILE",
+        about: "Clients must log in (AUTH, HELLO) as one of the users in this file: on each line a name and `#` with the SHA-256 of its password in hex",
+        expected: "a file with lines such as `app #5e88489…`",
+        ..key("users-file", |draft, texts| {
+            one(texts, |text| Users::from_file(Path::new(text)))
+                .map(|users| draft.users = Some(users))
+        })
+    },
+    Key {
         value: "POLICY",
         about: "Who is asked for what only reads; the primary if nobody else can be, and the primary for what a session has just written",
         default: Some("primary"),
@@ -466,15 +475,6 @@ pub static KEYS: &[Key] = &[
         })
     },
 ];
-
-/// One key and the texts given for it in one place.
-#[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) key: &'static Key,
-    pub(super) origin: Origin,
-    /// At least one; several only from lists and repeated flags.
-    pub(super) values: Vec<String>,
-}
 
 impl Key {
     /// The variable of slotcar's own for it.

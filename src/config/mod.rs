@@ -18,6 +18,7 @@ pub use mistake::{ConfigError, Mistake, Origin};
 pub use reload::Reloading;
 pub use resolve::{resolve, show};
 pub use secret::Secret;
+pub use users::Users;
 
 use crate::command::rules::Rules;
 pub use crate::net::ListenAddr;
@@ -37,6 +38,7 @@ mod reload;
 mod resolve;
 mod secret;
 mod url;
+mod users;
 mod words;
 
 /// Everything that a process is told, complete and valid.
@@ -69,6 +71,8 @@ pub struct Config {
     pub probe_interval: Option<Duration>,
     /// How long clients are served once slotcar is told to stop.
     pub shutdown_grace: Duration,
+    /// Whom clients have to be; none: nobody in particular.
+    pub users: Option<Users>,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written; zero: not for that reason.
     pub read_own_writes: Duration,

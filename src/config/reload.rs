@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Secret, Upstream};
+use super::{Config, Secret, Upstream, Users};
 use crate::net::{ClientTls, ServerTls};
 
 /// Everything of a configuration that comes from files and may change.
@@ -12,6 +12,7 @@ pub struct Reloading {
     secrets: Vec<Secret>,
     to_servers: Vec<ClientTls>,
     to_clients: Vec<ServerTls>,
+    users: Option<Users>,
     files: Vec<(PathBuf, Signature)>,
 }
 
@@ -39,6 +40,7 @@ impl Reloading {
                 .filter_map(|each| each.tls.clone())
                 .take(1)
                 .collect(),
+            users: config.users.clone(),
             files: Vec::new(),
         };
         let paths: Vec<PathBuf> = reloading.paths().map(Path::to_owned).collect();
@@ -66,7 +68,8 @@ impl Reloading {
         let secrets = self.secrets.iter().map(Secret::reload);
         let to_servers = self.to_servers.iter().map(ClientTls::reload);
         let to_clients = self.to_clients.iter().map(ServerTls::reload);
-        let all = secrets.chain(to_servers).chain(to_clients);
+        let users = self.users.iter().map(Users::reload);
+        let all = secrets.chain(to_servers).chain(to_clients).chain(users);
         all.filter_map(Result::err).collect()
     }
 
@@ -79,7 +82,8 @@ impl Reloading {
         let secrets = self.secrets.iter().filter_map(Secret::file);
         let to_servers = self.to_servers.iter().flat_map(|tls| tls.files().paths());
         let to_clients = self.to_clients.iter().flat_map(|tls| tls.files().paths());
-        secrets.chain(to_servers).chain(to_clients)
+        let users = self.users.iter().map(Users::file);
+        secrets.chain(to_servers).chain(to_clients).chain(users)
     }
 }
 

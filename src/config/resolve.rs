@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::draft::{Draft, FilesDraft};
+use super::draft::{Draft, FilesDraft, Given};
 use super::file;
-use super::keys::{Given, KEYS, Key};
+use super::keys::{KEYS, Key};
 use super::mistake::{Mistake, Origin, shown};
 use super::parse::ListenerDraft;
 use super::{
@@ -238,7 +238,7 @@ impl Resolving {
 
     /// Nobody whom nothing is asked of may reach us, unless that is wanted.
     fn check_protection(&mut self) {
-        if !self.draft.protected {
+        if !self.draft.protected || self.draft.users.is_some() {
             return;
         }
         let is_open = |listener: &&ListenerDraft| match listener.address {
@@ -250,7 +250,7 @@ impl Resolving {
         };
         if let Some(open) = self.draft.listen.iter().find(is_open) {
             let problem = format!(
-                "{} can be reached by others, and nothing is asked of them; expected an address of the loopback, listen-tls-cert, or protected-mode no",
+                "{} can be reached by others, and nothing is asked of them; expected an address of the loopback, listen-tls-cert, a users-file, or protected-mode no",
                 open.address
             );
             self.reject_at("listen", problem);
@@ -318,6 +318,7 @@ impl Resolving {
             unknown_outcome: draft.unknown_outcome,
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             shutdown_grace: draft.shutdown_grace,
+            users: draft.users,
             read_from: draft.read_from,
             read_own_writes: draft.read_own_writes,
             replica_lag_max: draft.replica_lag_max,

@@ -25,6 +25,7 @@ use self::errands::{Dialed, Errands};
 use self::hub::Hub;
 use self::sockets::Sockets;
 use crate::clock::{self, Now};
+use crate::config::Users;
 use crate::control::{HintSender, NodeFacts, Published};
 use crate::downstream::local::Face;
 use crate::memory::{Gauge, Pressure};
@@ -72,6 +73,8 @@ pub struct Worker {
     gauge: Gauge,
     /// Where sessions begin.
     database: u32,
+    /// Whom clients have to be.
+    users: Option<Users>,
     hints: HintSender,
     shared: Arc<Shared>,
     errands: Errands,
@@ -122,6 +125,8 @@ pub struct Setup {
     pub gauge: Gauge,
     /// Where sessions begin.
     pub database: u32,
+    /// Whom clients have to be.
+    pub users: Option<Users>,
 }
 
 /// How far a worker has come that was told to stop.
@@ -184,12 +189,12 @@ impl Name {
 }
 
 /// What slotcar appears to be, given what the nodes are, to sessions that begin in `database`.
-pub fn face(facts: &NodeFacts, database: u32) -> Face {
+pub fn face(facts: &NodeFacts, database: u32, users: Option<Users>) -> Face {
     Face {
         database,
         server: facts.server.clone(),
         version: facts.shown_version().to_owned(),
-        required_password: None,
+        users,
     }
 }
 
@@ -207,6 +212,7 @@ impl Worker {
             errands,
             gauge,
             database,
+            users,
         } = setup;
         let poll = Poll::new()?;
         let bell = Bell(Arc::new(Waker::new(poll.registry(), Name::Bell.token())?));
@@ -231,6 +237,7 @@ impl Worker {
             pressure: Pressure::default(),
             gauge,
             database,
+            users,
             hints,
             shared,
             errands,
@@ -410,7 +417,7 @@ impl Worker {
         if known.is_none_or(|known| !Arc::ptr_eq(known, &facts)) {
             let commands = published.commands.load_full();
             self.hub
-                .on_node_facts(commands, face(&facts, self.database));
+                .on_node_facts(commands, face(&facts, self.database, self.users.clone()));
             self.learnt = Some(facts);
         }
     }

@@ -57,5 +57,6 @@ mod tasks;
 mod tls;
 mod tracking;
 mod transactions;
+mod users;
 mod waits;
 mod watch_nodes;

@@ -78,7 +78,7 @@ pub(crate) fn hub(
         server: "redis".into(),
         version: "7.0.15".into(),
         database: 0,
-        required_password: None,
+        users: None,
     };
     Hub::new(
         Arc::new(settings),

@@ -109,7 +109,7 @@ pub fn client_line(who: &Identity, extra: &Extra, face: &Face, now: Now, out: &m
         extra.reply_bytes,
         extra.input_bytes.saturating_add(extra.reply_bytes),
         who.last_command.unwrap_or("NULL"),
-        who.user(),
+        who.user().escape_ascii(),
         extra.redirect.unwrap_or(-1),
         match who.proto {
             Proto::Resp2 => 2,

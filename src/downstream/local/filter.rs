@@ -127,7 +127,7 @@ impl Filter {
         } else if is(option, "LADDR") {
             self.local = Some(value.into());
         } else if is(option, "USER") {
-            if value != me.user().as_bytes() {
+            if value != me.user() {
                 return Err(errors::client_user(value));
             }
         } else if is(option, "SKIPME") && is(value, "yes") {

@@ -1,5 +1,6 @@
 //! `HELLO` and `AUTH`: who speaks, and which protocol.
 
+use crate::config::Users;
 use crate::reply::errors;
 use crate::resp::Proto;
 use crate::resp::reply::parse_i64;
@@ -38,7 +39,9 @@ pub(super) fn auth(
 ) -> After {
     let refused = match (request.get(1), request.get(2)) {
         _ if request.len() > 3 => Some(errors::SYNTAX),
-        (Some(_), None) if face.required_password.is_none() => Some(errors::NO_PASSWORD_SET),
+        (Some(_), None) if !face.users.as_ref().is_some_and(Users::has_default) => {
+            Some(errors::NO_PASSWORD_SET)
+        }
         (Some(password), None) => wrong_pass(b"default", password, face),
         (Some(user), Some(password)) => wrong_pass(user, password, face),
         (None, _) => Some(errors::SYNTAX),
@@ -46,7 +49,12 @@ pub(super) fn auth(
     match refused {
         Some(error) => write::error(out, error),
         None => {
-            me.authenticated = true;
+            me.log_in(
+                request
+                    .get(1)
+                    .filter(|_| request.len() == 3)
+                    .unwrap_or(b"default"),
+            );
             write::ok(out);
         }
     }
@@ -86,7 +94,7 @@ fn try_hello(request: Request<'_>, me: &mut Identity, face: &Face) -> Result<(),
         if let Some(error) = wrong_pass(user, password, face) {
             return Err(error.into());
         }
-        me.authenticated = true;
+        me.log_in(user);
     }
     if !me.authenticated {
         return Err(errors::NO_AUTH_HELLO.into());
@@ -122,17 +130,11 @@ fn greet(me: &Identity, face: &Face, out: &mut Vec<u8>) {
     write::array(out, 0);
 }
 
-/// Without a required password any will do, as for the servers' `nopass` user.
+/// Without users any password will do, as for the servers' `nopass` user.
 fn wrong_pass(user: &[u8], password: &[u8], face: &Face) -> Option<&'static str> {
-    let right = match &face.required_password {
-        None => true,
-        Some(required) => is_same_secret(password, required),
+    let right = match &face.users {
+        None => user == b"default",
+        Some(users) => users.are(user, password),
     };
-    (user != b"default" || !right).then_some(errors::WRONG_PASS)
-}
-
-/// Takes as long for a wrong first byte as for a wrong last one.
-fn is_same_secret(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
-    a.len() == b.len() && difference == 0
+    (!right).then_some(errors::WRONG_PASS)
 }

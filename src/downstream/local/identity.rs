@@ -50,6 +50,8 @@ pub enum ReplyMode {
 /// What most sessions leave empty.
 #[derive(Clone, Debug, Default)]
 struct Names {
+    /// Empty: `default`.
+    user: Box<[u8]>,
     name: Box<[u8]>,
     lib_name: Box<[u8]>,
     lib_ver: Box<[u8]>,
@@ -107,9 +109,17 @@ impl Identity {
         self.names.as_ref().map_or(&[], |names| &names.lib_ver)
     }
 
-    /// The only user there is so far.
-    pub fn user(&self) -> &'static str {
-        "default"
+    /// Whom it has logged in as.
+    pub fn user(&self) -> &[u8] {
+        let names = self.names.as_ref().filter(|names| !names.user.is_empty());
+        names.map_or(b"default", |names| &names.user)
+    }
+
+    pub(super) fn log_in(&mut self, user: &[u8]) {
+        self.authenticated = true;
+        if user != self.user() {
+            self.names.get_or_insert_default().user = user.into();
+        }
     }
 
     /// Empty: no name.

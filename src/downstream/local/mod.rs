@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::tracking::Question;
 use crate::command::Local;
+use crate::config::Users;
 use crate::resp::Proto;
 use crate::resp::request::Request;
 
@@ -31,8 +32,8 @@ pub struct Face {
     pub version: String,
     /// In which database sessions begin.
     pub database: u32,
-    /// What the user `default` must say; `None`: anything will do.
-    pub required_password: Option<Box<[u8]>>,
+    /// Whom clients have to be; `None`: the user `default`, with any password.
+    pub users: Option<Users>,
 }
 
 impl Face {
@@ -127,7 +128,7 @@ mod tests {
             server: "redis".to_owned(),
             version: "7.0.15".to_owned(),
             database: 0,
-            required_password: None,
+            users: None,
         }
     }
 

@@ -59,7 +59,7 @@ pub(super) fn role(out: &mut Vec<u8>) -> After {
 pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After {
     me.db = face.database;
     me.proto = Proto::Resp2;
-    me.authenticated = face.required_password.is_none();
+    me.authenticated = face.users.is_none();
     me.reply = ReplyMode::On;
     if face.is_at_least((7, 2)) {
         me.no_evict = false;

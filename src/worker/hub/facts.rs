@@ -60,6 +60,8 @@ pub struct Counters {
     pub hung_up: u64,
     /// Links that were ended because their nodes had been silent for as long as requests are held.
     pub silent_links_cut: u64,
+    /// Clients that were not whom they said they are, each time.
+    pub logins_refused: u64,
     /// Requests that were sent to a node because it may be read from.
     pub replica_reads: u64,
     pub dials: u64,
@@ -130,6 +132,7 @@ impl Counters {
             ("memory_shortages", self.memory_shortages),
             ("clients_shed", self.clients_shed),
             ("silent_links_cut", self.silent_links_cut),
+            ("logins_refused", self.logins_refused),
             ("replica_reads", self.replica_reads),
             ("dials", self.dials),
             ("links_lost", self.links_lost),

@@ -10,7 +10,7 @@ use crate::downstream::session::{Session, Wait};
 use crate::downstream::standing::Standing;
 use crate::downstream::subscriptions::write_pong;
 use crate::downstream::tracking::Tracking;
-use crate::reply::info;
+use crate::reply::{errors, info};
 use crate::resp::Proto;
 use crate::resp::request::Request;
 use crate::route::part::SessionId;
@@ -59,6 +59,10 @@ impl Hub {
             return false;
         };
         let after = answer(local, request, &mut session.identity, &self.face, reply);
+        let logs_in = matches!(local, Local::Auth | Local::Hello);
+        if logs_in && reply.starts_with(b"-WRONGPASS") {
+            self.counters.logins_refused += 1;
+        }
         match after {
             After::Reply => {}
             After::Switch(_) => self.lose_watch(now, id),
@@ -96,6 +100,20 @@ impl Hub {
                 return false;
             }
         }
+        true
+    }
+
+    /// Refuses whoever has not said who he is, but for what can be asked by anybody.
+    pub(super) fn must_log_in(&mut self, id: SessionId, row: &'static Row) -> bool {
+        let is_in = self
+            .session(id)
+            .is_none_or(|session| session.identity.authenticated);
+        if is_in || row.flags.contains(Flags::NO_AUTH) {
+            return false;
+        }
+        self.note_request(id, Some(row));
+        self.refuse_transaction(id);
+        self.refuse(id, errors::NO_AUTH);
         true
     }
 

@@ -266,6 +266,7 @@ impl Hub {
     /// A client has connected.
     pub fn on_accept(&mut self, mut identity: Identity) -> SessionId {
         identity.db = self.face.database;
+        identity.authenticated = self.face.users.is_none();
         self.expect_idle_clients(identity.created);
         self.generations = self.generations.wrapping_add(1);
         let index = self

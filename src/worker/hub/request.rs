@@ -242,6 +242,9 @@ impl Hub {
                 return Ran::Taken;
             }
         };
+        if self.face.users.is_some() && self.must_log_in(id, row) {
+            return Ran::Taken;
+        }
         if self.pass_request(now, id, row, request) {
             return Ran::Taken;
         }

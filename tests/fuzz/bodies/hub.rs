@@ -294,7 +294,7 @@ impl Stage {
             server: "valkey".into(),
             version: script.pick(&["7.0.0", "8.0.1", "9.1", "", "x"]).into(),
             database: 0,
-            required_password: None,
+            users: None,
         };
         self.hub.on_node_facts(Arc::new(CommandTable::new()), face);
         self.hub.on_trouble("nobody answers");
