@@ -50,6 +50,9 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
+    // First: from the moment that somebody can see us, we end and reload as we should.
+    let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
     let mut listeners: Vec<(Listener, bool, Option<ServerTls>)> = Vec::new();
     // What INFO shows; 0 where there are only Unix sockets, as a server would say.
     let mut port = 0;
@@ -82,8 +85,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         tokio::task::spawn_local(accept::run(listener, doors, stopped.clone()))
     };
     let acceptors: Vec<_> = listeners.into_iter().map(accept).collect();
-    let mut signals = Signals::new()?;
-    let reloading = tokio::task::spawn_local(keep_fresh(Reloading::of(&config)));
+    let reloading = tokio::task::spawn_local(keep_fresh(Reloading::of(&config), hangup));
     signals.next().await;
     reloading.abort();
     tracing::info!("stopping: no new connections, finishing what is in flight");
@@ -99,10 +101,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
 }
 
 /// Takes passwords and certificates anew when their files change, and at SIGHUP.
-async fn keep_fresh(mut reloading: Reloading) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return;
-    };
+async fn keep_fresh(mut reloading: Reloading, mut hangup: Signal) {
     loop {
         tokio::select! {
             _ = hangup.recv() => {}
