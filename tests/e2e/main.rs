@@ -58,5 +58,6 @@ mod tls;
 mod tracking;
 mod transactions;
 mod users;
+mod variables;
 mod waits;
 mod watch_nodes;

@@ -164,7 +164,7 @@ fn sentinels_have_credentials_of_their_own(kind: ServerKind) {
         servers: "of-the-nodes",
         sentinels: "of-the-sentinels",
     };
-    let mut watched = Watched::start_with(kind, 1, Some(passwords));
+    let mut watched = Watched::start_with(kind, 1, Some(passwords), &[]);
     let folder = std::env::temp_dir();
     let file = |name: &str, secret: &str| {
         let path = folder.join(format!("slotcar-{}-{kind:?}-{name}", std::process::id()));

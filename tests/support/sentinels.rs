@@ -19,6 +19,7 @@ pub struct Watched {
 #[derive(Clone, Copy)]
 pub struct Passwords {
     pub servers: &'static str,
+    /// Empty: none.
     pub sentinels: &'static str,
 }
 
@@ -33,11 +34,16 @@ pub const NAME: &str = "mymaster";
 impl Watched {
     /// Server 0 is the primary, `replicas` follow it.
     pub fn start(kind: ServerKind, replicas: usize) -> Watched {
-        Watched::start_with(kind, replicas, None)
+        Watched::start_with(kind, replicas, None, &[])
     }
 
-    /// The same, where everybody has to say a password.
-    pub fn start_with(kind: ServerKind, replicas: usize, passwords: Option<Passwords>) -> Watched {
+    /// The same, where everybody has to say a password, and with the first Sentinels at these addresses.
+    pub fn start_with(
+        kind: ServerKind,
+        replicas: usize,
+        passwords: Option<Passwords>,
+        sentinels: &[SocketAddr],
+    ) -> Watched {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("watched-{}-{number}", std::process::id()));
@@ -69,7 +75,8 @@ impl Watched {
             (1..=replicas).all(|index| watched.info(index, "master_link_status") == "up")
         });
         for index in 0..3 {
-            watched.start_sentinel(kind, index);
+            let addr = sentinels.get(index).copied();
+            watched.start_sentinel(kind, index, addr.unwrap_or_else(address::unused));
         }
         wait_until("the Sentinels know everybody", LIMIT, || {
             (0..3).all(|index| {
@@ -81,8 +88,7 @@ impl Watched {
         watched
     }
 
-    fn start_sentinel(&mut self, kind: ServerKind, index: usize) {
-        let addr = address::unused();
+    fn start_sentinel(&mut self, kind: ServerKind, index: usize, addr: SocketAddr) {
         let dir = self.dir.join(format!("sentinel-{index}"));
         std::fs::create_dir_all(&dir).expect("a folder of ours");
         let (ip, port) = (addr.ip(), addr.port());
@@ -96,9 +102,12 @@ impl Watched {
             dir.display()
         );
         if let Some(Passwords { servers, sentinels }) = self.passwords {
-            conf.push_str(&format!(
-                "requirepass {sentinels}\nsentinel sentinel-pass {sentinels}\nsentinel auth-pass {NAME} {servers}\n"
-            ));
+            if !sentinels.is_empty() {
+                conf.push_str(&format!(
+                    "requirepass {sentinels}\nsentinel sentinel-pass {sentinels}\n"
+                ));
+            }
+            conf.push_str(&format!("sentinel auth-pass {NAME} {servers}\n"));
         }
         let file = dir.join("sentinel.conf");
         std::fs::write(&file, conf).expect("a folder of ours");
@@ -140,6 +149,7 @@ impl Watched {
 
     pub fn sentinel_conn(&self, index: usize) -> Conn {
         let password = self.passwords.map(|passwords| passwords.sentinels);
+        let password = password.filter(|password| !password.is_empty());
         authenticated(self.sentinels[index].addr, password)
     }
 

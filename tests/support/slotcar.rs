@@ -43,6 +43,11 @@ impl Slotcar {
         Slotcar::start_at(address::unused(), starter, args)
     }
 
+    /// What [`Slotcar::start_as`] needs in the end.
+    pub fn program() -> String {
+        program().display().to_string()
+    }
+
     /// The same, with listeners that `args` name; one of them is `addr`.
     pub fn start_with_own_listeners<A: AsRef<str>>(addr: SocketAddr, args: &[A]) -> Slotcar {
         Slotcar::start_as(addr, &[program().display().to_string()], args)
@@ -57,7 +62,8 @@ impl Slotcar {
         Slotcar::start_as(addr, &words, args)
     }
 
-    fn start_as<A: AsRef<str>>(addr: SocketAddr, words: &[String], args: &[A]) -> Slotcar {
+    /// The same, by these words, which end with the program.
+    pub fn start_as<A: AsRef<str>>(addr: SocketAddr, words: &[String], args: &[A]) -> Slotcar {
         let mut words = words.to_vec();
         words.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
         let log_file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
