@@ -80,7 +80,7 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
         match accepted {
             Ok(accepted) => {
                 trouble.on_success();
-                take_in(&doors, accepted).await;
+                take_in(&doors, accepted, &stop).await;
             }
             Err(error) => {
                 doors.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
     for _ in 0..BACKLOG {
         tokio::select! {
             biased;
-            Ok(accepted) = listener.accept() => take_in(&doors, accepted).await,
+            Ok(accepted) = listener.accept() => take_in(&doors, accepted, &stop).await,
             () = std::future::ready(()) => break,
             else => break,
         }
@@ -258,7 +258,7 @@ enum Arrived {
 }
 
 /// Brings a connection to a worker; one that is to be secured first, when it is.
-async fn take_in(doors: &Doors, arrival: Arrival) {
+async fn take_in(doors: &Doors, arrival: Arrival, stop: &watch::Receiver<()>) {
     let Arrival {
         stream,
         peer,
@@ -266,13 +266,19 @@ async fn take_in(doors: &Doors, arrival: Arrival) {
     } = arrival;
     match (stream, doors.tls.clone()) {
         (Arrived::Tcp(stream), Some(tls)) => {
-            // Closed only with the process.
-            let Ok(permit) = doors.handshakes.clone().acquire_owned().await else {
-                return;
+            let mut stop = stop.clone();
+            let permit = tokio::select! {
+                permit = doors.handshakes.clone().acquire_owned() => permit,
+                _ = stop.changed() => return,
             };
             let doors = doors.clone();
             tokio::task::spawn_local(async move {
-                match secure(&tls, stream, doors.handshake).await {
+                // Nobody waits for a client that has asked for nothing yet.
+                let secured = tokio::select! {
+                    secured = secure(&tls, stream, doors.handshake) => secured,
+                    _ = stop.changed() => return,
+                };
+                match secured {
                     Ok(stream) => hand_over(&doors, (stream, peer, local)).await,
                     Err(why) => {
                         doors.counts.tls_errors.fetch_add(1, Ordering::Relaxed);

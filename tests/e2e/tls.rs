@@ -4,7 +4,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -23,6 +23,7 @@ on_both!(
     clients_are_served_over_tls,
     clients_may_have_to_show_a_certificate,
     who_means_another_port_is_told,
+    a_handshake_that_never_comes_holds_nobody_up,
     certificates_and_passwords_change_without_an_error,
 );
 
@@ -393,6 +394,29 @@ fn clients_may_have_to_show_a_certificate(kind: ServerKind) {
     let info = conn.cmd(&["INFO", "slotcar"]).text();
     // With the one that has looked whether slotcar listens.
     assert!(info.contains("tls_errors:3\r\n"), "{info}");
+}
+
+/// Somebody connects and says nothing: neither others nor the end wait for it.
+fn a_handshake_that_never_comes_holds_nobody_up(kind: ServerKind) {
+    let authority = Authority::new();
+    let pair = authority.issue("slotcar", &[&host()]);
+    let server = Server::start_plain(kind);
+    let mut slotcar = secured_slotcar(&server, &pair, &[]);
+    let addr = slotcar.addr();
+    let silent: Vec<_> = (0..20)
+        .map(|_| TcpStream::connect(addr).expect("slotcar listens"))
+        .collect();
+    let mut conn = TlsConn::open(addr, &authority.ca, None);
+    assert_eq!(conn.cmd(&["PING"]).text(), "PONG");
+    let start = Instant::now();
+    slotcar.signal("TERM");
+    assert!(slotcar.wait_end().success());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(silent);
 }
 
 fn who_means_another_port_is_told(kind: ServerKind) {
