@@ -123,6 +123,12 @@ impl Row {
         matches!(self.merge, Merge::OneSucceeded | Merge::FunctionStats)
     }
 
+    /// Whether it may change data: by itself, or because it runs a script that does not promise to read only.
+    pub fn may_write(&self) -> bool {
+        let runs = self.route == Route::Slot && !self.flags.contains(Flags::READ);
+        self.flags.contains(Flags::WRITE) || (runs && self.counts.is_none())
+    }
+
     /// Whether it only reads: harmless to repeat.
     #[inline]
     pub const fn reads_only(&self) -> bool {

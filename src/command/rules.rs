@@ -85,7 +85,7 @@ impl Rules {
         if matches!(row.route, Route::Refuse(_)) {
             return None;
         }
-        if self.reads_only && may_write(row) {
+        if self.reads_only && row.may_write() {
             return Some(Route::Refuse(Refuse::ReadsOnly));
         }
         any(&self.denied).then_some(Route::Refuse(Refuse::Denied))
@@ -131,12 +131,6 @@ impl CommandTable {
         });
         Self::of(rows, self.learnt())
     }
-}
-
-/// Whether a request of this kind may change data.
-fn may_write(row: &Row) -> bool {
-    let runs = matches!(row.script, Script::Body(_) | Script::Sha(_)) || row.name == "fcall";
-    row.flags.contains(Flags::WRITE) || (runs && !row.flags.contains(Flags::READ))
 }
 
 /// As far as flags can tell: how servers derive these categories (`ACLSetImplicitCategories` in `server.c`).

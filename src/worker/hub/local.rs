@@ -211,11 +211,11 @@ impl Hub {
     }
 }
 
+/// Whether `CLIENT PAUSE WRITE` makes a request of this kind wait.
 fn may_write(row: &Row) -> bool {
     let sends = matches!(row.counts, Some(Counts::Receivers(_)));
-    let runs = row.route == Route::Slot && !row.flags.contains(Flags::READ);
     let executes = row.route == Route::Connection(Connection::Exec);
-    row.flags.contains(Flags::WRITE) || sends || runs || executes
+    row.may_write() || sends || executes
 }
 
 fn extra(session: &Session) -> Extra {
