@@ -39,7 +39,7 @@
 //!    ([`upstream::queue`]).
 //! 2. A session's replies leave in the order of its requests ([`downstream::replies`]).
 //! 3. Requests of one session for one slot run in the order they were sent, also across a redirection or a hold
-//!    ([`route::hold`]).
+//!    ([`route::hold`]); reads that may go to replicas ([`route::readers`]) are free of it.
 //! 4. Before a session changes its links (protocol), all it has in flight has been answered.
 //! 5. A part is *unsent* until its first byte is written, then *sent*. Only this decides what may be replayed
 //!    ([`route::verdict`]).

@@ -11,7 +11,7 @@ use super::written::Written;
 use crate::clock::Now;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
-use crate::resp::request::RequestScan;
+use crate::resp::request::{RequestLimits, RequestScan};
 use crate::route::part::{LinkId, SessionId, Ticket, WaiterId};
 use crate::topology::Slot;
 
@@ -152,6 +152,16 @@ impl Session {
         SessionId {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             generation: self.generation,
+        }
+    }
+
+    /// What its requests may claim: `usual`, once it has logged in.
+    #[inline]
+    pub fn request_limits<'a>(&self, usual: &'a RequestLimits) -> &'a RequestLimits {
+        if self.identity.authenticated {
+            usual
+        } else {
+            &RequestLimits::UNAUTHENTICATED
         }
     }
 

@@ -109,6 +109,16 @@ impl<'a> Request<'a> {
     }
 }
 
+impl RequestLimits {
+    /// Of clients that have yet to log in: enough for `AUTH` and `HELLO`, as servers have it (`processMultibulkBuffer`).
+    pub const UNAUTHENTICATED: Self = Self {
+        bulk_bytes_max: 16 << 10,
+        args_max: 10,
+        inline_bytes_max: 64 << 10,
+        request_bytes_max: 1 << 20,
+    };
+}
+
 impl Default for RequestLimits {
     fn default() -> RequestLimits {
         RequestLimits {

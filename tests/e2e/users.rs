@@ -74,6 +74,15 @@ fn only_who_has_logged_in_is_served(kind: ServerKind) {
     ] {
         assert_eq!(conn.cmd(request), plain.cmd(request), "{request:?}");
     }
+    // Nobody needs more to log in.
+    for claim in ["*11\r\n", "*2\r\n$16385\r\n"] {
+        for addr in [slotcar.addr(), guarded.server.addr()] {
+            let mut stranger = Conn::open(addr);
+            stranger.send_raw(claim.as_bytes());
+            let said = String::from_utf8_lossy(&stranger.read_to_end()).into_owned();
+            assert!(said.starts_with("-ERR Protocol error: "), "{addr}: {said}");
+        }
+    }
     conn.ok(&["AUTH", "secret"]);
     plain.ok(&["AUTH", "secret"]);
     for request in [&["PING"][..], &["RESET"], &["PING"], &["QUIT"]] {

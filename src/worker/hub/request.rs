@@ -115,16 +115,17 @@ impl Hub {
         let mut partial = false;
         while let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) {
             let session = self.sessions.get_mut(id.index as usize);
-            match session.filter(|s| s.generation == id.generation) {
+            let limits = match session.filter(|s| s.generation == id.generation) {
                 Some(session) if session.may_run(&self.settings.limits) => {
                     session.wait = Wait::Nothing;
+                    session.request_limits(&self.settings.request)
                 }
                 Some(_) | None => {
                     self.stall(id, None);
                     break;
                 }
-            }
-            let ran = match scan.advance(rest, &self.settings.request) {
+            };
+            let ran = match scan.advance(rest, limits) {
                 Ok(Scanned::Multibulk(len)) => {
                     let bytes = rest.get(..len).unwrap_or_default();
                     (
