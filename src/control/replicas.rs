@@ -53,6 +53,8 @@ pub(super) struct Replicas {
     primaries: HashMap<Endpoint, Endpoint>,
     /// What primaries had when, the newest last.
     offsets: HashMap<Endpoint, VecDeque<(u64, Now)>>,
+    /// How long the last answers took.
+    round_trips: HashMap<Endpoint, VecDeque<Duration>>,
     readers: Readers,
 }
 
@@ -69,6 +71,7 @@ impl Replicas {
             tasks: HashMap::new(),
             primaries: HashMap::new(),
             offsets: HashMap::new(),
+            round_trips: HashMap::new(),
             readers: Readers::new(),
         };
         (replicas, heard)
@@ -103,6 +106,8 @@ impl Replicas {
         let primaries = &self.primaries;
         self.readers
             .retain(|endpoint, _| primaries.contains_key(endpoint));
+        self.round_trips
+            .retain(|endpoint, _| primaries.contains_key(endpoint));
         self.offsets
             .retain(|endpoint, _| primaries.get(endpoint) == Some(endpoint));
     }
@@ -113,6 +118,7 @@ impl Replicas {
             return false;
         };
         let Some(said) = said else {
+            self.round_trips.remove(&endpoint);
             return self.readers.remove(&endpoint).is_some();
         };
         let now = now();
@@ -133,20 +139,20 @@ impl Replicas {
             (false, follows) => follows == Some(true) && lag <= wanted.lag_max,
         };
         let mapped = || wanted.zones.get(&*endpoint.host).cloned();
-        let before = self.readers.get(&endpoint);
-        let round_trip = match before {
-            // A quarter of what is new: one slow answer is no distance.
-            Some(before) => before.round_trip * 3 / 4 + said.round_trip / 4,
-            None => said.round_trip,
-        };
+        let round_trips = self.round_trips.entry(endpoint.clone()).or_default();
+        round_trips.push_back(said.round_trip);
+        if round_trips.len() > ROUND_TRIPS_MAX {
+            round_trips.pop_front();
+        }
+        let round_trip = least(round_trips);
         let reader = Reader {
             is_usable,
             round_trip,
             zone: said.zone.or_else(mapped),
         };
-        let is_news = before.is_none_or(|before| {
-            let moved = before.round_trip.abs_diff(reader.round_trip) > before.round_trip / 4;
-            (before.is_usable, &before.zone) != (reader.is_usable, &reader.zone) || moved
+        let is_news = self.readers.get(&endpoint).is_none_or(|told| {
+            let moved = told.round_trip.abs_diff(round_trip) > told.round_trip / 4;
+            (told.is_usable, &told.zone) != (reader.is_usable, &reader.zone) || moved
         });
         if is_news {
             self.readers.insert(endpoint, reader);
@@ -157,6 +163,11 @@ impl Replicas {
     pub(super) fn readers(&self) -> &Readers {
         &self.readers
     }
+}
+
+/// A busy machine makes answers late, and none early: the quickest of the last ones tells the distance.
+fn least(round_trips: &VecDeque<Duration>) -> Duration {
+    round_trips.iter().copied().min().unwrap_or_default()
 }
 
 /// Since when a primary has had more than `offset`.
@@ -238,12 +249,63 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What primaries had during the last four minutes: who lacks more is behind in any case.
 const OFFSETS_MAX: usize = 120;
 
+/// A node that has come to be far away is known as such after 16 seconds.
+const ROUND_TRIPS_MAX: usize = 8;
+
 /// Answers that wait for the control thread.
 const HEARD_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One primary, and what is told of it after each of these answers.
+    fn told(round_trips: &[u64]) -> Vec<Duration> {
+        let wanted = ReplicaReads {
+            lag_max: Duration::from_secs(10),
+            zones: Arc::default(),
+        };
+        let dialer = Dialer::new(None, crate::net::Names::System, None);
+        let (mut replicas, _heard) = Replicas::new(Some(wanted), dialer);
+        let endpoint = Endpoint::new("a", 1);
+        replicas
+            .primaries
+            .insert(endpoint.clone(), endpoint.clone());
+        let tell = |millis: &u64| {
+            let said = Said {
+                round_trip: Duration::from_millis(*millis),
+                follows: None,
+                offset: 0,
+                zone: None,
+            };
+            let endpoint = endpoint.clone();
+            replicas.on_heard(Heard {
+                endpoint: endpoint.clone(),
+                said: Some(said),
+            });
+            let reader = replicas.readers().get(&endpoint).expect("it was heard");
+            reader.round_trip
+        };
+        round_trips.iter().map(tell).collect()
+    }
+
+    #[test]
+    fn one_slow_answer_is_no_distance() {
+        let expected = [100, 1, 1, 1, 1].map(Duration::from_millis);
+        assert_eq!(told(&[100, 1, 100, 1, 100]), expected);
+    }
+
+    #[test]
+    fn who_is_far_away_for_long_is_known_to_be() {
+        let told = told(&[&[1][..], &[50; ROUND_TRIPS_MAX]].concat());
+        assert_eq!(told.last(), Some(&Duration::from_millis(50)), "{told:?}");
+    }
+
+    #[test]
+    fn small_changes_are_not_told_each_and_add_up() {
+        let told = told(&[100, 90, 80, 70, 60]);
+        assert_eq!(told, [100, 100, 100, 70, 70].map(Duration::from_millis));
+    }
 
     #[test]
     fn behind_is_since_when_the_primary_has_had_more() {

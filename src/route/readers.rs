@@ -23,7 +23,7 @@ use crate::topology::Endpoint;
 pub struct Reader {
     /// A primary, or a replica that follows it closely enough.
     pub is_usable: bool,
-    /// Of a short question, smoothed.
+    /// Of a short question: the quickest of the last ones.
     pub round_trip: Duration,
     /// Where it stands, if anybody says so.
     pub zone: Option<Arc<str>>,
