@@ -277,7 +277,7 @@ fn start_workers(
         let face = worker::face(
             &NodeFacts::default(),
             database(&config.upstream),
-            config.users.clone(),
+            config.logins.clone(),
         );
         let commands = control.published.commands.load_full();
         let (worker, door) = Worker::new(Setup {
@@ -288,7 +288,7 @@ fn start_workers(
             errands: errands.clone(),
             gauge: Gauge::new(config.memory_max.unwrap_or(0)),
             database: database(&config.upstream),
-            users: config.users.clone(),
+            logins: config.logins.clone(),
         })?;
         doors.push(door);
         let (ended, grace) = (ended.clone(), config.shutdown_grace);

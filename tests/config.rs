@@ -529,7 +529,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
              password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, cross-slot-transactions, probe-interval, \
-             shutdown-grace, users-file, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, log-level, log-format"
+             shutdown-grace, users-file, auth-pass-through, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, log-level, log-format"
                 .into(),
         ),
         (
@@ -595,7 +595,7 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
             "--cluster a --listen 0.0.0.0:6379",
             &[],
             "listen (flag --listen): 0.0.0.0:6379 can be reached by others, and nothing is asked of them; \
-             expected an address of the loopback, listen-tls-cert, a users-file, or protected-mode no"
+             expected an address of the loopback, listen-tls-cert, a users-file, auth-pass-through on, or protected-mode no"
                 .to_owned(),
         ),
         (

@@ -18,7 +18,7 @@ use std::time::Duration;
 use slotcar::clock::{self, Now};
 use slotcar::command::lookup::{CommandTable, Lookup};
 use slotcar::command::{Flags, Route, check};
-use slotcar::config::Users;
+use slotcar::config::{Logins, Users};
 use slotcar::downstream::local::{
     Address, After, Extra, Face, Identity, answer, client_line, killed, listed,
 };
@@ -123,9 +123,10 @@ fn compare_with<'a>(
         server: name.to_owned(),
         version: server.version(),
         database: 0,
-        users: server
-            .password
-            .map(|password| Users::of_password(password.as_bytes())),
+        logins: match server.password {
+            Some(password) => Logins::Listed(Users::of_password(password.as_bytes())),
+            None => Logins::Anybody,
+        },
     };
     let mut told = 0;
     for hello in ["HELLO 2", "HELLO 3"] {
@@ -145,7 +146,13 @@ fn compare_with<'a>(
 fn tell_slotcar(requests: &[Vec<Vec<u8>>], table: &CommandTable, face: &Face) -> Vec<u8> {
     let here = Address::Unix("/run/s".into());
     let now = Now::ZERO;
-    let mut me = Identity::new(7, here.clone(), here, face.users.is_none(), now);
+    let mut me = Identity::new(
+        7,
+        here.clone(),
+        here,
+        matches!(face.logins, Logins::Anybody),
+        now,
+    );
     let mut sent = Vec::new();
     for words in requests {
         let (bytes, args) = laid_out(words);

@@ -740,7 +740,8 @@ impl Row {
     const fn to(self, route: Route, merge: Merge, shape: Option<Split>) -> Self {
         let changes_session = matches!(
             route,
-            Route::Local(Local::Select) | Route::Connection(Connection::Watch)
+            Route::Local(Local::Auth | Local::Hello | Local::Select)
+                | Route::Connection(Connection::Watch)
         );
         Self {
             route,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::keys::Key;
+use super::key::Key;
 use super::mistake::Origin;
 use super::parse::ListenerDraft;
 use super::url::ServerUrl;
-use super::{CrossSlot, LogFormat, ReadFrom, Secret, UnknownOutcome, Users};
+use super::{CrossSlot, LogFormat, Logins, ReadFrom, Secret, UnknownOutcome};
 use crate::command::rules::Pattern;
 use crate::topology::Endpoint;
 
@@ -54,7 +54,7 @@ pub(super) struct Draft {
     pub(super) unknown_outcome: UnknownOutcome,
     pub(super) probe_interval: Duration,
     pub(super) shutdown_grace: Duration,
-    pub(super) users: Option<Users>,
+    pub(super) logins: Logins,
     pub(super) read_from: ReadFrom,
     pub(super) read_own_writes: Duration,
     pub(super) replica_lag_max: Duration,
@@ -107,7 +107,7 @@ impl Default for Draft {
             unknown_outcome: UnknownOutcome::Error,
             probe_interval: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
-            users: None,
+            logins: Logins::Anybody,
             read_from: ReadFrom::Primary,
             read_own_writes: Duration::ZERO,
             replica_lag_max: Duration::ZERO,

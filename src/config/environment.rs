@@ -7,7 +7,8 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 
 use super::draft::Given;
-use super::keys::{KEYS, Key, VARIABLE_PREFIX};
+use super::key::{Key, VARIABLE_PREFIX};
+use super::keys::KEYS;
 use super::mistake::{Mistake, Origin, nearest};
 
 /// The environment, read once.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::Given;
-use super::keys::{KEYS, Key};
+use super::key::Key;
+use super::keys::KEYS;
 use super::mistake::{Mistake, Origin, nearest};
 use super::parse::{self, Problem};
 

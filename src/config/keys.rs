@@ -6,40 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Users;
-use super::draft::Draft;
+pub use super::key::Key;
+use super::key::{key, one};
 use super::parse::{self, Problem};
 use super::url;
 use super::words::{
     ANSWERS, CROSS_SLOT, LOG_FORMATS, LOG_LEVELS, READ_FROM, SWITCH, UNKNOWN_OUTCOME,
 };
+use super::{Logins, Users};
 use crate::command::rules::Pattern;
-
-/// One row.
-#[derive(Debug)]
-pub struct Key {
-    /// In the file as it is; `--name` as a flag, `SLOTCAR_NAME` as a variable.
-    pub name: &'static str,
-    /// Stands for the value in help texts.
-    pub value: &'static str,
-    pub about: &'static str,
-    /// As one would write it; none if there is none.
-    pub default: Option<&'static str>,
-    /// What a right value looks like, to finish "expected …".
-    pub expected: &'static str,
-    /// The variable that apps use for it.
-    pub app_name: Option<&'static str>,
-    /// May it be a flag? Not if its value is a secret: everybody can see the flags of a process.
-    pub is_flag: bool,
-    /// May it stand in the file?
-    pub is_in_file: bool,
-    /// May it be given several times, or as a list?
-    pub is_list: bool,
-    /// Another key that sets the same thing.
-    pub instead_of: Option<&'static str>,
-    /// Puts the given texts where they belong; never called with none.
-    pub(super) apply: fn(&mut Draft, &[String]) -> Result<(), Problem>,
-}
 
 /// The table, in the order of the help.
 pub static KEYS: &[Key] = &[
@@ -353,7 +328,23 @@ pub static KEYS: &[Key] = &[
         expected: "a file with lines such as `app #5e88489…`",
         ..key("users-file", |draft, texts| {
             one(texts, |text| Users::from_file(Path::new(text)))
-                .map(|users| draft.users = Some(users))
+                .map(|users| draft.logins = Logins::Listed(users))
+        })
+    },
+    Key {
+        value: "SWITCH",
+        about: "Whether clients log in (AUTH, HELLO) at the nodes: their requests take connections of that user, and the nodes' ACL decides what they may",
+        default: Some("off"),
+        expected: "on or off",
+        ..key("auth-pass-through", |draft, texts| {
+            let is_on = one(texts, |text| parse::word(text, SWITCH))?;
+            if is_on && draft.logins.users().is_some() {
+                return Err("is on beside a users-file; expected one of them".to_owned());
+            }
+            if is_on {
+                draft.logins = Logins::PassedOn;
+            }
+            Ok(())
         })
     },
     Key {
@@ -476,46 +467,6 @@ pub static KEYS: &[Key] = &[
     },
 ];
 
-impl Key {
-    /// The variable of slotcar's own for it.
-    pub fn variable(&self) -> String {
-        format!(
-            "{VARIABLE_PREFIX}{}",
-            self.name.to_uppercase().replace('-', "_")
-        )
-    }
-
-    /// What it sets: keys with the same target exclude each other.
-    pub fn target(&self) -> &'static str {
-        self.instead_of.unwrap_or(self.name)
-    }
-}
-
-/// A row with everything as it mostly is.
-const fn key(name: &'static str, apply: fn(&mut Draft, &[String]) -> Result<(), Problem>) -> Key {
-    Key {
-        name,
-        value: "",
-        about: "",
-        default: None,
-        expected: "",
-        app_name: None,
-        is_flag: true,
-        is_in_file: true,
-        is_list: false,
-        instead_of: None,
-        apply,
-    }
-}
-
-/// Reads the only text of a key that is no list.
-fn one<T>(texts: &[String], read: impl Fn(&str) -> Result<T, Problem>) -> Result<T, Problem> {
-    match texts {
-        [text] => read(text),
-        _ => Err(format!("is given {} times", texts.len())),
-    }
-}
-
 /// Commands and categories, in lists with commas.
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Problem> {
     let words = texts.iter().flat_map(|text| text.split(','));
@@ -527,13 +478,14 @@ fn path(text: &str) -> Result<PathBuf, Problem> {
     Ok(PathBuf::from(text))
 }
 
-pub(super) const VARIABLE_PREFIX: &str = "SLOTCAR_";
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
+
+    use super::*;
+    use crate::config::draft::Draft;
 
     #[test]
     fn every_row_is_complete_and_its_default_is_valid() {

@@ -88,6 +88,8 @@ limits! {
         "Links kept per node and protocol for the next request that needs one of its own; as many job workers wait without dialling.";
     idle_link_timeout: Duration = Duration::from_secs(60),
         "Time after which such a link is closed if nothing has needed it: a burst of waiting clients leaves nothing behind.";
+    users_max: usize = 256,
+        "Users that clients have logged in as at the nodes (auth-pass-through), per worker: each has connections of its own. Further ones are refused.";
     awaited_keys_max: usize = 100_000,
         "Keys that clients wait for together with keys of other slots, per worker, each as often as it is waited for; 10,000 clients with ten keys.";
     hold_bytes_max: usize = 64 * MIB,
@@ -179,6 +181,7 @@ mod tests {
             "_keys",
             "_clients",
             "_descriptors",
+            "users",
             "_nodes",
             "_links",
         ];

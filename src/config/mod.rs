@@ -18,7 +18,7 @@ pub use mistake::{ConfigError, Mistake, Origin};
 pub use reload::Reloading;
 pub use resolve::{resolve, show};
 pub use secret::Secret;
-pub use users::Users;
+pub use users::{Logins, Users};
 
 use crate::command::rules::Rules;
 pub use crate::net::ListenAddr;
@@ -29,6 +29,7 @@ mod draft;
 mod environment;
 mod file;
 mod flags;
+mod key;
 pub mod keys;
 pub mod limits;
 mod mistake;
@@ -72,7 +73,7 @@ pub struct Config {
     /// How long clients are served once slotcar is told to stop.
     pub shutdown_grace: Duration,
     /// Whom clients have to be; none: nobody in particular.
-    pub users: Option<Users>,
+    pub logins: Logins,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written; zero: not for that reason.
     pub read_own_writes: Duration,

@@ -40,7 +40,7 @@ impl Reloading {
                 .filter_map(|each| each.tls.clone())
                 .take(1)
                 .collect(),
-            users: config.users.clone(),
+            users: config.logins.users().cloned(),
             files: Vec::new(),
         };
         let paths: Vec<PathBuf> = reloading.paths().map(Path::to_owned).collect();

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::draft::{Draft, FilesDraft, Given};
 use super::file;
-use super::keys::{KEYS, Key};
+use super::key::Key;
+use super::keys::KEYS;
 use super::mistake::{Mistake, Origin, shown};
 use super::parse::ListenerDraft;
 use super::{
-    Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Secret, Upstream,
+    Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Logins, Secret,
+    Upstream,
 };
 use crate::command::rules::Rules;
 use crate::net::{ClientTls, ListenAddr, ServerTls, TlsFiles};
@@ -238,7 +240,8 @@ impl Resolving {
 
     /// Nobody whom nothing is asked of may reach us, unless that is wanted.
     fn check_protection(&mut self) {
-        if !self.draft.protected || self.draft.users.is_some() {
+        let asks = !matches!(self.draft.logins, Logins::Anybody);
+        if !self.draft.protected || asks {
             return;
         }
         let is_open = |listener: &&ListenerDraft| match listener.address {
@@ -250,7 +253,7 @@ impl Resolving {
         };
         if let Some(open) = self.draft.listen.iter().find(is_open) {
             let problem = format!(
-                "{} can be reached by others, and nothing is asked of them; expected an address of the loopback, listen-tls-cert, a users-file, or protected-mode no",
+                "{} can be reached by others, and nothing is asked of them; expected an address of the loopback, listen-tls-cert, a users-file, auth-pass-through on, or protected-mode no",
                 open.address
             );
             self.reject_at("listen", problem);
@@ -318,7 +321,7 @@ impl Resolving {
             unknown_outcome: draft.unknown_outcome,
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             shutdown_grace: draft.shutdown_grace,
-            users: draft.users,
+            logins: draft.logins,
             read_from: draft.read_from,
             read_own_writes: draft.read_own_writes,
             replica_lag_max: draft.replica_lag_max,

@@ -12,6 +12,31 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 
+/// Who may be served.
+#[derive(Clone, Debug, Default)]
+pub enum Logins {
+    /// Whoever can connect, as the user `default` with any password.
+    #[default]
+    Anybody,
+    /// Users of slotcar's own.
+    Listed(Users),
+    /// Whom the nodes know: what a client says goes to them, and its requests take links that say the same.
+    PassedOn,
+}
+
+impl Logins {
+    pub fn users(&self) -> Option<&Users> {
+        match self {
+            Self::Listed(users) => Some(users),
+            Self::Anybody | Self::PassedOn => None,
+        }
+    }
+
+    pub fn are_passed_on(&self) -> bool {
+        matches!(self, Self::PassedOn)
+    }
+}
+
 /// Clones share what [`Users::reload`] changes.
 #[derive(Clone)]
 pub struct Users {

@@ -9,10 +9,11 @@ use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
 use super::written::Written;
 use crate::clock::Now;
+use crate::command::Local;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::{RequestLimits, RequestScan};
-use crate::route::part::{LinkId, SessionId, Ticket, WaiterId};
+use crate::route::part::{LinkId, SessionId, Ticket, UserId, WaiterId};
 use crate::topology::Slot;
 
 /// One client connection.
@@ -31,6 +32,8 @@ pub struct Session {
     pub wait: Wait,
     /// The database that it was in before the one that it is about to be in, until the server has agreed.
     pub database_before: Option<u32>,
+    /// It is about to be somebody else, if the node agrees.
+    pub logging_in: Option<Box<LoggingIn>>,
     /// What the transaction that is executed selects: the place among its replies, and the database.
     pub selecting: Option<Box<[(usize, u32)]>>,
     /// The client wants no reply to the request that is run (`CLIENT REPLY`).
@@ -58,6 +61,16 @@ pub struct Session {
     pub cut: bool,
     /// The driver has been told that there is something to do.
     pub wake_noted: bool,
+}
+
+/// A client has said who it is, and a node is asked whether that is so.
+#[derive(Debug)]
+pub struct LoggingIn {
+    /// Who it is if not.
+    pub before: UserId,
+    /// `AUTH` or `HELLO`, to be answered if the node agrees.
+    pub local: Local,
+    pub request: Box<[u8]>,
 }
 
 /// What the next request waits for.
@@ -130,6 +143,7 @@ impl Session {
             stalled: false,
             wait: Wait::Nothing,
             database_before: None,
+            logging_in: None,
             selecting: None,
             silent: false,
             transaction: None,

@@ -147,6 +147,13 @@ pub fn too_many_awaited_keys(keys_max: usize) -> String {
     )
 }
 
+/// `AUTH` of one user more than there may be.
+pub fn too_many_users(users_max: usize) -> String {
+    format!(
+        "ERR slotcar: clients have logged in as too many different users already, at most {users_max}"
+    )
+}
+
 /// A command that lives on a connection of its own. `command` is its full name as the table spells it.
 pub fn not_served_yet(command: &str) -> String {
     format!("ERR slotcar does not serve '{command}' yet: it needs a connection of its own")

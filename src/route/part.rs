@@ -46,19 +46,35 @@ impl Target {
     }
 }
 
+/// As whom a link is logged in at its node. Numbers of users are not used again while anything is left of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub u32);
+
+impl UserId {
+    /// As the configuration has it: slotcar itself.
+    pub const SLOTCAR: Self = Self(0);
+    /// Has said nothing: the nodes' user `default`.
+    pub const NOBODY: Self = Self(1);
+}
+
 /// What all requests on one link have in common: requests that differ in it take different links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// Of the answers.
     pub proto: Proto,
+    pub user: UserId,
     /// As `SELECT` counts them; a cluster has none but 0.
     pub database: u32,
 }
 
-impl From<Proto> for Profile {
+impl Profile {
     /// In database 0.
-    fn from(proto: Proto) -> Self {
-        Self { proto, database: 0 }
+    pub fn new(proto: Proto, user: UserId) -> Self {
+        Self {
+            proto,
+            user,
+            database: 0,
+        }
     }
 }
 

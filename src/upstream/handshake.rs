@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::config::Secret;
 use crate::resp::reply::Reply;
 use crate::resp::{Proto, write};
-use crate::route::part::Profile;
+use crate::route::part::{Profile, UserId};
 
 /// What every link of one kind says first.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,13 @@ pub struct Greeting {
     pub reads_replicas: bool,
     /// For `CLIENT SETNAME`, so that people at the node see who is who.
     pub client_name: String,
+}
+
+/// Whom a client has said that it is.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub user: Box<[u8]>,
+    pub password: Secret,
 }
 
 /// A greeting under way.
@@ -31,6 +38,8 @@ pub struct Handshake {
 enum Step {
     /// An error ends the link.
     Must,
+    /// As `Must`, on behalf of a client: that the node does not know it, or does not let it in, is the client's affair.
+    LogIn,
     /// Nice to have: older servers and strict ACLs may refuse.
     May,
     /// As `May`; the reply is a number to keep.
@@ -54,18 +63,30 @@ pub enum Greeted {
 
 impl Handshake {
     /// Writes the whole greeting to `out`; `asks_id`: what does the node call this connection?
-    pub fn start(greeting: &Greeting, profile: Profile, asks_id: bool, out: &mut Vec<u8>) -> Self {
+    pub fn start(
+        greeting: &Greeting,
+        login: Option<&Login>,
+        profile: Profile,
+        asks_id: bool,
+        out: &mut Vec<u8>,
+    ) -> Self {
         let mut steps = Vec::new();
         let mut say = |step: Step, words: &[&[u8]]| {
             write::command(out, words);
             steps.push(step);
         };
-        let user = greeting.user.as_deref().map(str::as_bytes);
-        let password = greeting.password.as_ref().map(Secret::expose);
+        let (step, user, password) = if profile.user == UserId::SLOTCAR {
+            let user = greeting.user.as_deref().map(str::as_bytes);
+            (Step::Must, user, greeting.password.as_ref())
+        } else {
+            let user = login.map(|login| &*login.user);
+            (Step::LogIn, user, login.map(|login| &login.password))
+        };
+        let password = password.map(Secret::expose);
         match (profile.proto, password.as_deref().map(Vec::as_slice)) {
             (Proto::Resp3, Some(password)) => {
                 say(
-                    Step::Must,
+                    step,
                     &[
                         b"HELLO",
                         b"3",
@@ -75,13 +96,13 @@ impl Handshake {
                     ],
                 );
             }
-            (Proto::Resp3, None) => say(Step::Must, &[b"HELLO", b"3"]),
+            (Proto::Resp3, None) => say(step, &[b"HELLO", b"3"]),
             (Proto::Resp2, Some(password)) => match user {
-                Some(user) => say(Step::Must, &[b"AUTH", user, password]),
-                None => say(Step::Must, &[b"AUTH", password]),
+                Some(user) => say(step, &[b"AUTH", user, password]),
+                None => say(step, &[b"AUTH", password]),
             },
             // A node that is loading, or not to be spoken to, says so here, before any request is at stake.
-            (Proto::Resp2, None) => say(Step::Must, &[b"PING"]),
+            (Proto::Resp2, None) => say(step, &[b"PING"]),
         }
         say(
             Step::May,
@@ -137,21 +158,24 @@ impl Handshake {
             self.refused = Some(frame.into());
         }
         match (step, Reply::new(frame).error()) {
+            (Some(Step::LogIn), Some(text)) if is_about_user(text) => {
+                Greeted::NotSetUp(words(text))
+            }
             // A script that runs for long: whoever wants to end it must get in.
-            (Some(Step::Must), Some(text)) if !text.starts_with(b"BUSY ") => {
+            (Some(Step::Must | Step::LogIn), Some(text)) if !text.starts_with(b"BUSY ") => {
                 Greeted::Refused(words(text))
             }
             (Some(Step::SetUp), Some(text)) => Greeted::NotSetUp(words(text)),
-            (Some(Step::Must | Step::May | Step::Id | Step::Extra | Step::SetUp) | None, _)
-                if self.answered >= self.steps.len() =>
-            {
-                Greeted::Done
-            }
-            (Some(Step::Must | Step::May | Step::Id | Step::Extra | Step::SetUp) | None, _) => {
-                Greeted::NotYet
-            }
+            (Some(_) | None, _) if self.answered >= self.steps.len() => Greeted::Done,
+            (Some(_) | None, _) => Greeted::NotYet,
         }
     }
+}
+
+/// Whether a node speaks of who we say that we are. `text` without the leading `-`.
+fn is_about_user(text: &[u8]) -> bool {
+    let codes: [&[u8]; 4] = [b"WRONGPASS ", b"NOAUTH ", b"NOPERM ", b"ERR AUTH "];
+    codes.iter().any(|code| text.starts_with(code))
 }
 
 fn words(error: &[u8]) -> String {

@@ -5,7 +5,7 @@
 
 use std::io::IoSlice;
 
-use super::handshake::{Greeted, Greeting, Handshake};
+use super::handshake::{Greeted, Greeting, Handshake, Login};
 use super::queue::{Orphan, Queue};
 use crate::resp::reply::{ReplyError, ReplyLimits, ReplyScan, ReplyScanned};
 use crate::route::part::{NodeId, Part, Profile, SessionId, Ticket};
@@ -137,10 +137,11 @@ impl Link {
         }
     }
 
-    pub fn on_dialed(&mut self, greeting: &Greeting) {
+    /// `login`: of its profile's user, unless that is slotcar itself or has said nothing.
+    pub fn on_dialed(&mut self, greeting: &Greeting, login: Option<&Login>) {
         let mut out = Vec::new();
         let asks_id = matches!(self.used, Use::Leased(_));
-        let mut handshake = Handshake::start(greeting, self.profile, asks_id, &mut out);
+        let mut handshake = Handshake::start(greeting, login, self.profile, asks_id, &mut out);
         if self.used == Use::Watch {
             handshake.also(&[b"CLIENT", b"TRACKING", b"ON"], &mut out);
         }

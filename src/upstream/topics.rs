@@ -3,7 +3,7 @@
 //! A topic exists while somebody wants it or a node still has to be told that nobody does. Each name is asked for once at
 //! a node, however many sessions want it; only one node's word counts at a time, so nobody hears anything twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -12,20 +12,24 @@ use crate::clock::Now;
 use crate::command::Subscription;
 use crate::route::channel::{Placement, is_key_event, placement};
 use crate::route::glob;
-use crate::route::part::{NodeId, SessionId, TopicId};
+use crate::route::part::{NodeId, SessionId, TopicId, UserId};
 use crate::upstream::overlap::Overlap;
 
 /// All topics of a worker.
 #[derive(Debug, Default)]
 pub struct Topics {
     topics: Slab<Topic>,
-    /// By kind and name.
-    ids: [HashMap<Arc<[u8]>, TopicId>; 3],
+    /// By user, kind and name: what one may hear another may not.
+    ids: BTreeMap<UserId, [ByName; 3]>,
 }
+
+type ByName = HashMap<Arc<[u8]>, TopicId>;
 
 /// One name that somebody is subscribed to.
 #[derive(Debug)]
 pub struct Topic {
+    /// On whose behalf nodes are asked for it.
+    pub user: UserId,
     pub kind: Subscription,
     pub name: Arc<[u8]>,
     pub placement: Placement,
@@ -54,28 +58,52 @@ struct Place {
 
 impl Topics {
     /// The topic of this name, new if nobody has wanted it so far.
-    pub fn intern(&mut self, kind: Subscription, name: &[u8]) -> TopicId {
-        if let Some(id) = self.find(kind, name) {
+    pub fn intern(&mut self, user: UserId, kind: Subscription, name: &[u8]) -> TopicId {
+        if let Some(id) = self.find(user, kind, name) {
             return id;
         }
         let name: Arc<[u8]> = name.into();
-        let index = self.topics.insert(Topic::new(kind, name.clone()));
+        let index = self.topics.insert(Topic::new(user, kind, name.clone()));
         let id = TopicId(u32::try_from(index).unwrap_or(u32::MAX));
-        if let Some(ids) = self.ids.get_mut(kind as usize) {
+        if let Some(ids) = self.ids.entry(user).or_default().get_mut(kind as usize) {
             ids.insert(name, id);
         }
         id
     }
 
-    pub fn find(&self, kind: Subscription, name: &[u8]) -> Option<TopicId> {
-        self.ids.get(kind as usize)?.get(name).copied()
+    pub fn find(&self, user: UserId, kind: Subscription, name: &[u8]) -> Option<TopicId> {
+        self.ids.get(&user)?.get(kind as usize)?.get(name).copied()
+    }
+
+    /// Everybody who wants anything.
+    pub fn users(&self) -> impl Iterator<Item = UserId> {
+        self.ids.keys().copied()
+    }
+
+    /// The topics of this name, of whatever users.
+    pub fn named(&self, kind: Subscription, name: &[u8]) -> impl Iterator<Item = &Topic> {
+        let ids = self
+            .users()
+            .filter_map(move |user| self.find(user, kind, name));
+        ids.filter_map(|id| self.topic(id))
+    }
+
+    /// Whether a user wants anything.
+    pub fn has_user(&self, user: UserId) -> bool {
+        self.ids.contains_key(&user)
     }
 
     pub fn remove(&mut self, id: TopicId) {
-        if let Some(topic) = self.topics.try_remove(id.0 as usize)
-            && let Some(ids) = self.ids.get_mut(topic.kind as usize)
-        {
-            ids.remove(&topic.name);
+        let Some(topic) = self.topics.try_remove(id.0 as usize) else {
+            return;
+        };
+        if let Some(of_user) = self.ids.get_mut(&topic.user) {
+            if let Some(ids) = of_user.get_mut(topic.kind as usize) {
+                ids.remove(&topic.name);
+            }
+            if of_user.iter().all(HashMap::is_empty) {
+                self.ids.remove(&topic.user);
+            }
         }
     }
 
@@ -93,9 +121,9 @@ impl Topics {
         self.topics.iter().map(move |(index, t)| (id(index), t))
     }
 
-    /// A node will tell nothing any more.
-    pub fn lose_node(&mut self, node: NodeId) {
-        for (_, topic) in &mut self.topics {
+    /// A node will tell this user nothing any more.
+    pub fn lose_node(&mut self, node: NodeId, user: UserId) {
+        for (_, topic) in self.topics.iter_mut().filter(|(_, t)| t.user == user) {
             topic.leave(node);
         }
     }
@@ -115,8 +143,8 @@ impl Topics {
 
     /// Every topic on which a message on a channel is heard.
     fn hearing(&self, kind: Subscription, channel: &[u8]) -> impl Iterator<Item = &Topic> {
-        let by_name = self.find(kind, channel).and_then(|id| self.topic(id));
-        let has_patterns = kind == Subscription::Channel && !self.patterns().is_empty();
+        let by_name = self.named(kind, channel);
+        let has_patterns = kind == Subscription::Channel && self.has_patterns();
         let all = has_patterns
             .then(|| self.topics.iter())
             .into_iter()
@@ -124,18 +152,19 @@ impl Topics {
         let by_pattern = all.map(|(_, topic)| topic).filter(move |topic| {
             topic.kind == Subscription::Pattern && glob::matches(&topic.name, channel)
         });
-        by_name.into_iter().chain(by_pattern)
+        by_name.chain(by_pattern)
     }
 
-    fn patterns(&self) -> &HashMap<Arc<[u8]>, TopicId> {
-        let [_, patterns, _] = &self.ids;
-        patterns
+    fn has_patterns(&self) -> bool {
+        let mut users = self.ids.values();
+        users.any(|[_, patterns, _]| !patterns.is_empty())
     }
 }
 
 impl Topic {
-    fn new(kind: Subscription, name: Arc<[u8]>) -> Self {
+    fn new(user: UserId, kind: Subscription, name: Arc<[u8]>) -> Self {
         Self {
+            user,
             placement: placement(kind, &name),
             kind,
             name,
@@ -247,11 +276,12 @@ mod tests {
     use super::*;
     use Subscription::{Channel, Pattern, Shard};
 
+    const US: UserId = UserId::SLOTCAR;
     const A: NodeId = NodeId(0);
     const B: NodeId = NodeId(1);
 
     fn subscribed(topics: &mut Topics, kind: Subscription, name: &str, sessions: u32, at: NodeId) {
-        let id = topics.intern(kind, name.as_bytes());
+        let id = topics.intern(US, kind, name.as_bytes());
         let topic = topics.topic_mut(id).unwrap();
         topic.subscribers = (0..sessions)
             .map(|index| SessionId {
@@ -282,7 +312,7 @@ mod tests {
     #[test]
     fn an_answer_to_an_older_request_does_not_count() {
         let mut topics = Topics::default();
-        let id = topics.intern(Channel, b"news");
+        let id = topics.intern(US, Channel, b"news");
         let topic = topics.topic_mut(id).unwrap();
         topic.ask(A, 1);
         topic.leave(A);
@@ -298,13 +328,13 @@ mod tests {
         let mut topics = Topics::default();
         for name in ["a*", "*"] {
             subscribed(&mut topics, Pattern, name, 1, A);
-            let id = topics.find(Pattern, name.as_bytes()).unwrap();
+            let id = topics.find(US, Pattern, name.as_bytes()).unwrap();
             let topic = topics.topic_mut(id).unwrap();
             topic.ask(B, 2);
             topic.confirm(B, 2);
         }
         let believes = |pattern: &[u8], node, channel: &[u8]| {
-            let id = topics.find(Pattern, pattern).unwrap();
+            let id = topics.find(US, Pattern, pattern).unwrap();
             topics.topic(id).unwrap().believes(node, channel)
         };
         assert!(believes(b"a*", A, b"abc") && !believes(b"a*", B, b"abc"));

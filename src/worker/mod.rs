@@ -25,7 +25,7 @@ use self::errands::{Dialed, Errands};
 use self::hub::Hub;
 use self::sockets::Sockets;
 use crate::clock::{self, Now};
-use crate::config::Users;
+use crate::config::Logins;
 use crate::control::{HintSender, NodeFacts, Published};
 use crate::downstream::local::Face;
 use crate::memory::{Gauge, Pressure};
@@ -74,7 +74,7 @@ pub struct Worker {
     /// Where sessions begin.
     database: u32,
     /// Whom clients have to be.
-    users: Option<Users>,
+    logins: Logins,
     hints: HintSender,
     shared: Arc<Shared>,
     errands: Errands,
@@ -126,7 +126,7 @@ pub struct Setup {
     /// Where sessions begin.
     pub database: u32,
     /// Whom clients have to be.
-    pub users: Option<Users>,
+    pub logins: Logins,
 }
 
 /// How far a worker has come that was told to stop.
@@ -189,12 +189,12 @@ impl Name {
 }
 
 /// What slotcar appears to be, given what the nodes are, to sessions that begin in `database`.
-pub fn face(facts: &NodeFacts, database: u32, users: Option<Users>) -> Face {
+pub fn face(facts: &NodeFacts, database: u32, logins: Logins) -> Face {
     Face {
         database,
         server: facts.server.clone(),
         version: facts.shown_version().to_owned(),
-        users,
+        logins,
     }
 }
 
@@ -212,7 +212,7 @@ impl Worker {
             errands,
             gauge,
             database,
-            users,
+            logins,
         } = setup;
         let poll = Poll::new()?;
         let bell = Bell(Arc::new(Waker::new(poll.registry(), Name::Bell.token())?));
@@ -237,7 +237,7 @@ impl Worker {
             pressure: Pressure::default(),
             gauge,
             database,
-            users,
+            logins,
             hints,
             shared,
             errands,
@@ -417,7 +417,7 @@ impl Worker {
         if known.is_none_or(|known| !Arc::ptr_eq(known, &facts)) {
             let commands = published.commands.load_full();
             self.hub
-                .on_node_facts(commands, face(&facts, self.database, self.users.clone()));
+                .on_node_facts(commands, face(&facts, self.database, self.logins.clone()));
             self.learnt = Some(facts);
         }
     }

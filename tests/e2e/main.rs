@@ -43,6 +43,7 @@ mod leaving;
 mod multi_key;
 mod noticing;
 mod one_server;
+mod pass_through;
 mod pubsub;
 mod queues;
 mod replica_reads;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
 use slotcar::config::limits::Limits;
-use slotcar::config::{ReadFrom, UnknownOutcome};
+use slotcar::config::{Logins, ReadFrom, UnknownOutcome};
 use slotcar::downstream::local::{Address, Face, Identity};
 use slotcar::resp::reply::ReplyLimits;
 use slotcar::resp::request::RequestLimits;
@@ -74,18 +74,22 @@ pub(crate) fn hub(
         limits,
     };
     let book = ScanBook::new(settings.limits.scan_tokens_max, seed);
-    let face = Face {
-        server: "redis".into(),
-        version: "7.0.15".into(),
-        database: 0,
-        users: None,
-    };
     Hub::new(
         Arc::new(settings),
         commands.clone(),
-        face,
+        face(Logins::Anybody),
         Arc::new(std::sync::Mutex::new(book)),
     )
+}
+
+/// Redis 7.0.
+pub(crate) fn face(logins: Logins) -> Face {
+    Face {
+        server: "redis".into(),
+        version: "7.0.15".into(),
+        database: 0,
+        logins,
+    }
 }
 
 pub(crate) fn identity(id: u64, now: Now) -> Identity {

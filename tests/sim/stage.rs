@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
-use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
+use slotcar::config::{Logins, UnknownOutcome};
 use slotcar::control::Hint;
 use slotcar::memory::Pressure;
 use slotcar::route::part::{LinkId, SessionId};
@@ -105,6 +105,10 @@ impl Stage {
             "topology" => self.publish(rest)?,
             "limit" => return self.set_limit(rest),
             "greeting" => self.greeting_shown = rest == "shown",
+            "logins" => {
+                let face = rig::face(Logins::PassedOn);
+                self.hub().on_node_facts(commands().clone(), face);
+            }
             "suspects" => {
                 let (suspects, now) = (rest.split_whitespace().map(endpoint).collect(), self.now);
                 self.hub().on_suspects(now, &suspects);
@@ -249,11 +253,15 @@ impl Stage {
     }
 
     fn hub(&mut self) -> &mut Hub {
-        static COMMANDS: OnceLock<Arc<CommandTable>> = OnceLock::new();
-        let commands = COMMANDS.get_or_init(|| Arc::new(CommandTable::new()));
         let (limits, hold_max) = (&self.limits, self.hold_max);
         self.hub.get_or_insert_with(|| {
-            rig::hub(self.unknown_outcome, limits.clone(), hold_max, commands, 1)
+            rig::hub(
+                self.unknown_outcome,
+                limits.clone(),
+                hold_max,
+                commands(),
+                1,
+            )
         })
     }
 
@@ -287,6 +295,7 @@ impl Stage {
             "link_queue_requests_max" => &mut limits.link_queue_requests_max,
             "hold_requests_max" => &mut limits.hold_requests_max,
             "script_bytes_max" => &mut limits.script_bytes_max,
+            "users_max" => &mut limits.users_max,
             "hold_bytes_max" => &mut limits.hold_bytes_max,
             "reply_kept_bytes_max" => &mut limits.reply_kept_bytes_max,
             "reply_straight_bytes_min" => &mut limits.reply_straight_bytes_min,
@@ -487,6 +496,14 @@ impl Stage {
         if said.first().is_some_and(|words| words[0] == b"HELLO") {
             link.name = format!("{}/3", link.name);
         }
+        let user = said.first().and_then(|words| match words.as_slice() {
+            [auth, user, _] if auth == b"AUTH" => Some(user),
+            [hello, _, _, user, _] if hello == b"HELLO" => Some(user),
+            _ => None,
+        });
+        if let Some(user) = user {
+            link.name = format!("{}={}", link.name, String::from_utf8_lossy(user));
+        }
         let has =
             |words: &Vec<Vec<u8>>, wanted: &[u8]| words.get(1).is_some_and(|word| word == wanted);
         let asks_id = |words: &Vec<Vec<u8>>| has(words, b"ID");
@@ -676,4 +693,9 @@ fn pressure(text: &str) -> Result<Pressure, String> {
         "over" => Pressure::Over,
         _ => return Err(format!("{text}: enough, tight or over")),
     })
+}
+
+fn commands() -> &'static Arc<CommandTable> {
+    static COMMANDS: OnceLock<Arc<CommandTable>> = OnceLock::new();
+    COMMANDS.get_or_init(|| Arc::new(CommandTable::new()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::resp::Proto;
-use crate::route::part::Profile;
+use crate::route::part::{Profile, UserId};
 
 /// One session as clients may see it.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Identity {
     pub db: u32,
     pub proto: Proto,
     pub authenticated: bool,
+    /// As whom its requests come to the nodes.
+    pub login: UserId,
     pub reply: ReplyMode,
     pub no_evict: bool,
     pub no_touch: bool,
@@ -69,6 +71,7 @@ impl Identity {
             db: 0,
             proto: Proto::Resp2,
             authenticated,
+            login: UserId::SLOTCAR,
             reply: ReplyMode::On,
             no_evict: false,
             no_touch: false,
@@ -80,6 +83,7 @@ impl Identity {
     pub fn profile(&self) -> Profile {
         Profile {
             proto: self.proto,
+            user: self.login,
             database: self.db,
         }
     }
@@ -119,6 +123,14 @@ impl Identity {
         self.authenticated = true;
         if user != self.user() {
             self.names.get_or_insert_default().user = user.into();
+        }
+    }
+
+    /// It is `default` again; is that enough?
+    pub(super) fn log_out(&mut self, authenticated: bool) {
+        self.authenticated = authenticated;
+        if let Some(names) = &mut self.names {
+            names.user = Box::default();
         }
     }
 

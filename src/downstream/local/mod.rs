@@ -12,6 +12,7 @@ mod server;
 
 pub use client::{Extra, client_line, killed, listed};
 pub use filter::{ClientType, Filter};
+pub use hello::credentials;
 pub use identity::{Address, Identity, ReplyMode};
 pub use server::database;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use super::tracking::Question;
 use crate::command::Local;
-use crate::config::Users;
+use crate::config::Logins;
 use crate::resp::Proto;
 use crate::resp::request::Request;
 
@@ -32,11 +33,16 @@ pub struct Face {
     pub version: String,
     /// In which database sessions begin.
     pub database: u32,
-    /// Whom clients have to be; `None`: the user `default`, with any password.
-    pub users: Option<Users>,
+    /// Whom clients have to be.
+    pub logins: Logins,
 }
 
 impl Face {
+    /// Whether there may be sessions that have to log in first.
+    pub fn asks_for_logins(&self) -> bool {
+        !matches!(self.logins, Logins::Anybody)
+    }
+
     /// Whether the nodes are Valkey, which words a few things differently.
     pub fn is_valkey(&self) -> bool {
         self.server == "valkey"
@@ -128,7 +134,7 @@ mod tests {
             server: "redis".to_owned(),
             version: "7.0.15".to_owned(),
             database: 0,
-            users: None,
+            logins: Logins::Anybody,
         }
     }
 

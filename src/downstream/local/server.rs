@@ -1,5 +1,6 @@
 //! What a standalone server says of itself: `PING`, `ECHO`, `SELECT`, `ROLE`, `RESET`, `QUIT`, and no cluster.
 
+use crate::config::Logins;
 use crate::reply::errors;
 use crate::resp::Proto;
 use crate::resp::reply::parse_i64;
@@ -59,7 +60,7 @@ pub(super) fn role(out: &mut Vec<u8>) -> After {
 pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After {
     me.db = face.database;
     me.proto = Proto::Resp2;
-    me.authenticated = face.users.is_none();
+    me.log_out(!matches!(face.logins, Logins::Listed(_)));
     me.reply = ReplyMode::On;
     if face.is_at_least((7, 2)) {
         me.no_evict = false;

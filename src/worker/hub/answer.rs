@@ -87,6 +87,9 @@ impl Hub {
             ) => self.on_refused(now, id, Orphan { part, bytes, sent }, &refusal),
             (Purpose::Answer(ticket), None) => {
                 self.note_selected(&part, frame.starts_with(b"-"));
+                if self.on_logged_in(now, &part, frame) {
+                    return;
+                }
                 if let Some(since) = part.troubled_since {
                     self.note_delayed(now, since);
                 }
@@ -149,6 +152,7 @@ impl Hub {
         write::error(&mut frame, text.as_bytes());
         self.counters.errors += 1;
         self.note_selected(part, true);
+        self.note_login_failed(now, part);
         match part.purpose {
             Purpose::Answer(ticket) => self.deliver_error(now, ticket, &frame),
             told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack) => {

@@ -13,7 +13,7 @@ use crate::command::keys::{self, KeyList};
 use crate::command::timeout::{self, Patience};
 use crate::command::{Merge, Row};
 use crate::downstream::replies::Seat;
-use crate::downstream::session::{Blocked, Session, Wait};
+use crate::downstream::session::{Blocked, Wait};
 use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
@@ -209,10 +209,9 @@ impl Hub {
 
     /// `CLIENT UNBLOCK`: `asks` gets 1 if somebody has been woken, else 0.
     pub(super) fn unblock(&mut self, now: Now, asks: SessionId, client: u64, with_error: bool) {
-        let blocked =
-            |session: &&Session| session.identity.id == client && session.blocked.is_some();
-        let found = self.sessions.iter().find(|(_, session)| blocked(session));
-        let Some(id) = found.map(|(index, session)| session.id(index)) else {
+        let is_blocked = |id: &SessionId| self.session(*id).is_some_and(|s| s.blocked.is_some());
+        let found = self.session_of_client(asks, client);
+        let Some(id) = found.filter(is_blocked) else {
             return self.answer_here(asks, |buf| write::integer(buf, 0));
         };
         let links = self.links_waited_on(id);

@@ -240,6 +240,7 @@ impl Hub {
             ("slotcar_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("sessions", self.sessions.len().to_string()),
             ("links", self.links.len().to_string()),
+            ("users", self.logins.len().to_string()),
             ("nodes", self.owners.nodes().count().to_string()),
             ("memory_used", memory::used().to_string()),
             ("memory_max", self.settings.memory_max.to_string()),

@@ -4,7 +4,7 @@ use super::{Hub, LinkPlace};
 use crate::clock::Now;
 use crate::control::Hint;
 use crate::downstream::session::Wait;
-use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose};
+use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose, UserId};
 use crate::upstream::link::{Link, LinkDown, Use};
 
 impl Hub {
@@ -44,6 +44,10 @@ impl Hub {
         if let Some(not_before) = node.backoff.wait_until(now) {
             return Err(not_before);
         }
+        if !self.logins.is_known(link.profile.user) {
+            // Whoever asked has left, or it would be known.
+            return Err(now + self.settings.backoff.max);
+        }
         let endpoint = node.endpoint.clone();
         self.generations = self.generations.wrapping_add(1);
         let place = LinkPlace {
@@ -64,8 +68,10 @@ impl Hub {
     /// The node has accepted the connection.
     pub fn on_dialed(&mut self, id: LinkId) {
         let settings = self.settings.clone();
+        let user = self.link(id).map(|link| link.profile.user);
+        let login = user.and_then(|user| self.logins.login(user).cloned());
         if let Some(link) = self.link_mut(id) {
-            link.on_dialed(&settings.greeting);
+            link.on_dialed(&settings.greeting, login.as_ref());
         }
     }
 
@@ -76,7 +82,9 @@ impl Hub {
         }
         let link = self.links.remove(id.index as usize).link;
         let (worked, node) = (link.is_open(), link.node);
+        let user = link.profile.user;
         let is_of_database = link.profile.database != 0 && link.set_up.is_none();
+        let is_of_user = user != UserId::SLOTCAR && link.set_up.is_none();
         self.note_link_down(now, id, &link, why, worked);
         let passing = link.passing;
         let (mut orphans, waiting) = link.into_orphans();
@@ -101,6 +109,9 @@ impl Hub {
         }
         for orphan in orphans {
             match why {
+                LinkDown::NotSetUp(text) if is_of_user => {
+                    self.on_user_refused(now, user, &orphan.part, text);
+                }
                 // There is no such database, or we may not use it.
                 LinkDown::NotSetUp(text) if is_of_database => {
                     self.answer_error(now, &orphan.part, text);
@@ -306,7 +317,7 @@ impl Hub {
                 self.on_standing_link_down(now, link, owner, why);
             }
             Use::Watch => self.forget_watch(id, link.node),
-            Use::Ear => self.on_ear_lost(link.node),
+            Use::Ear => self.on_ear_lost(link.node, link.profile.user),
         }
         let Some(node) = self.owners.node_mut(link.node) else {
             return;

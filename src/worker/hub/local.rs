@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Hub;
 use crate::clock::Now;
-use crate::command::{Connection, Counts, Flags, Local, Route, Row, Subscription};
+use crate::command::{Connection, Counts, Flags, Local, Refuse, Route, Row, Subscription};
 use crate::downstream::local::{After, Extra, Filter, answer, client_line, killed, listed};
 use crate::downstream::session::{Session, Wait};
 use crate::downstream::standing::Standing;
@@ -13,6 +13,7 @@ use crate::downstream::tracking::Tracking;
 use crate::reply::{errors, info};
 use crate::resp::Proto;
 use crate::resp::request::Request;
+use crate::resp::write;
 use crate::route::part::SessionId;
 
 /// `CLIENT PAUSE`: requests of all clients wait.
@@ -90,6 +91,10 @@ impl Hub {
                 let count = self.kill_clients(now, id, &filter);
                 killed(count, by_address, reply);
             }
+            After::Pause { .. } | After::Unpause if self.face.logins.are_passed_on() => {
+                reply.clear();
+                write::error(reply, errors::refused("client|pause", Refuse::Denied));
+            }
             After::Pause { hold, writes_only } => self.pause_clients(now, hold, writes_only),
             After::Unpause => self.end_pause(),
             After::Unblock {
@@ -123,6 +128,7 @@ impl Hub {
         self.unwatch(now, id);
         self.end_standing(now, id);
         self.reset_subscriptions(now, id);
+        self.begin_as_nobody(now, id);
     }
 
     /// Whether `CLIENT PAUSE` makes a request of this kind wait.
@@ -178,6 +184,7 @@ impl Hub {
             .sessions
             .iter()
             .map(|(_, s)| s)
+            .filter(|s| self.may_see(asks, s))
             .filter(|s| filter.matches(&s.identity, s.is_subscribed(), now))
             .collect();
         matching.sort_unstable_by_key(|s| s.identity.id);
@@ -194,10 +201,18 @@ impl Hub {
         listed(asking.identity.proto, &lines, reply);
     }
 
+    /// The session of a client, if the one that asks may know of it.
+    pub(super) fn session_of_client(&self, asks: SessionId, client: u64) -> Option<SessionId> {
+        let mut sessions = self.sessions.iter();
+        let (index, session) = sessions.find(|(_, s)| s.identity.id == client)?;
+        self.may_see(asks, session).then(|| session.id(index))
+    }
+
     fn kill_clients(&mut self, now: Now, asks: SessionId, filter: &Filter) -> usize {
         let matching = self
             .sessions
             .iter()
+            .filter(|(_, s)| self.may_see(asks, s))
             .filter(|(_, s)| filter.matches(&s.identity, s.is_subscribed(), now));
         let ids: Vec<SessionId> = matching.map(|(index, s)| s.id(index)).collect();
         for &id in &ids {

@@ -17,6 +17,7 @@ mod lease;
 mod leave;
 mod links;
 mod local;
+mod logins;
 mod monitor;
 mod owners;
 mod place;
@@ -26,6 +27,7 @@ mod request;
 mod scan;
 mod scripts;
 mod select;
+mod send;
 mod serve;
 mod shed;
 mod short;
@@ -52,7 +54,7 @@ use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::lookup::CommandTable;
 use crate::config::limits::Limits;
-use crate::config::{ReadFrom, UnknownOutcome};
+use crate::config::{Logins, ReadFrom, UnknownOutcome};
 use crate::control::Hint;
 use crate::downstream::local::{Face, Identity};
 use crate::downstream::session::Session;
@@ -125,6 +127,7 @@ pub struct Hub {
     hold: Option<trouble::Hold>,
     oldest: trouble::Oldest,
     read_nodes: readers::ReadNodes,
+    logins: logins::Logins,
     scripts: Scripts,
     gathers: Slab<Gather>,
     spare_gathers: Vec<Gather>,
@@ -235,6 +238,7 @@ impl Hub {
             hold: None,
             oldest: trouble::Oldest::default(),
             read_nodes: readers::ReadNodes::default(),
+            logins: logins::Logins::default(),
             scripts: Scripts::new(settings.limits.script_bytes_max),
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
@@ -266,16 +270,19 @@ impl Hub {
     /// A client has connected.
     pub fn on_accept(&mut self, mut identity: Identity) -> SessionId {
         identity.db = self.face.database;
-        identity.authenticated = self.face.users.is_none();
+        identity.authenticated = !matches!(self.face.logins, Logins::Listed(_));
         self.expect_idle_clients(identity.created);
         self.generations = self.generations.wrapping_add(1);
+        let created = identity.created;
         let index = self
             .sessions
             .insert(Session::new(self.generations, identity));
-        SessionId {
+        let id = SessionId {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             generation: self.generations,
-        }
+        };
+        self.begin_as_nobody(created, id);
+        id
     }
 
     /// The client is gone, or its connection has been closed. What it had sent is executed all the same, but nothing
@@ -293,6 +300,10 @@ impl Hub {
             self.sessions.shrink_to_fit();
         }
         self.free_gathers(&session);
+        let before = session.logging_in.take().map(|failed| failed.before);
+        for user in before.into_iter().chain([session.identity.login]) {
+            self.leave_user(now, user);
+        }
         self.end_subscriptions(now, id, session.subscriptions.take());
         self.end_own_links(now, &mut session);
         self.tend_watches(now);
@@ -350,6 +361,7 @@ impl Hub {
         self.end_pause_if_over(now);
         self.end_hold_if_over(now);
         self.close_idle_clients(now);
+        self.expire_users(now);
     }
 
     /// When [`Hub::on_timer`] has something to do if nothing else happens, held parts aside: [`Hub::has_held`].
@@ -362,6 +374,7 @@ impl Hub {
             self.watches_end(),
             self.trouble_ends(),
             self.shortage.check,
+            self.logins.check,
             self.pubsub.deadline(),
         ];
         wait.into_iter().chain(checks.into_iter().flatten()).min()

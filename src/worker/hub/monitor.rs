@@ -8,7 +8,7 @@ use crate::downstream::local::ReplyMode;
 use crate::downstream::session::Wait;
 use crate::downstream::standing::Order;
 use crate::resp::{Proto, write};
-use crate::route::part::{LinkId, NodeId, SessionId};
+use crate::route::part::{LinkId, NodeId, Profile, SessionId};
 use crate::upstream::link::{Link, Role};
 
 impl Hub {
@@ -73,7 +73,9 @@ impl Hub {
         let mut set_up = Vec::new();
         write::command(&mut set_up, &["MONITOR"]);
         // What it says is the same in both protocols.
-        self.dial_standing(now, id, node, (Proto::Resp2.into(), Role::Monitors, set_up))
+        let user = self.user_of(id);
+        let profile = Profile::new(Proto::Resp2, user);
+        self.dial_standing(now, id, node, (profile, Role::Monitors, set_up))
     }
 
     pub(super) fn end_monitor(&mut self, now: Now, id: SessionId) {

@@ -24,7 +24,7 @@ use crate::resp::request::Request;
 use crate::resp::{Proto, write};
 use crate::route::await_keys::{AwaitKeys, Seen, Tried, Wish};
 use crate::route::part::{
-    KeyId, LinkId, NodeId, Part, Profile, Purpose, SessionId, Target, Ticket, WaiterId, Way,
+    KeyId, LinkId, NodeId, Part, Profile, Purpose, SessionId, Target, Ticket, UserId, WaiterId, Way,
 };
 use crate::topology::Slot;
 use crate::upstream::link::{Link, Use};
@@ -319,7 +319,7 @@ impl Hub {
         write::command(&mut bytes, &[name.as_bytes(), &key]);
         let purpose = Purpose::Look(id, number);
         let target = Target::Slot(Slot::of_key(&key));
-        let part = Part::with(purpose, target, row, Proto::Resp3.into()).by(Way::Watch);
+        let part = Part::with(purpose, target, row, WATCHES).by(Way::Watch);
         self.place(now, part, Body::Borrowed(&bytes));
     }
 
@@ -384,7 +384,7 @@ impl Hub {
         if let Some(&link) = self.spread.links.get(&node) {
             return Ok(link);
         }
-        let link = self.dial(now, Link::new(node, Proto::Resp3.into(), Use::Watch))?;
+        let link = self.dial(now, Link::new(node, WATCHES, Use::Watch))?;
         self.spread.links.insert(node, link);
         Ok(link)
     }
@@ -459,6 +459,13 @@ impl Hub {
         self.spread.close_at
     }
 }
+
+/// A look tells nobody anything but when to try, so it is slotcar's own affair.
+const WATCHES: Profile = Profile {
+    proto: Proto::Resp3,
+    user: UserId::SLOTCAR,
+    database: 0,
+};
 
 /// What is wrong with the time-out of a request, in the servers' words.
 fn wrong_timeout(row: &Row, request: Request<'_>) -> &'static str {

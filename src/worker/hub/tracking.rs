@@ -18,7 +18,7 @@ use crate::reply::errors;
 use crate::resp::request::Request;
 use crate::resp::{Proto, write};
 use crate::route::channel::INVALIDATE;
-use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose, SessionId, Target, Way};
+use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose, SessionId, Target, TopicId, Way};
 use crate::upstream::link::{Role, Use};
 
 impl Hub {
@@ -36,7 +36,9 @@ impl Hub {
         }
         self.note_request(id, Some(row));
         let current = self.tracking(id);
-        let wish = Tracking::read(request, current, |client| self.session_of_client(client));
+        let wish = Tracking::read(request, current, |client| {
+            self.session_of_client(id, client)
+        });
         match wish {
             Err(text) => self.refuse(id, text),
             Ok(Wish::Off) => {
@@ -163,7 +165,9 @@ impl Hub {
         match self.standing_link(session, node, Role::Invalidations) {
             Some(link) => self.link(link).and_then(|link| link.client_id).ok_or(later),
             None => {
-                let what = (Proto::Resp3.into(), Role::Invalidations, Vec::new());
+                let user = self.user_of(session);
+                let profile = Profile::new(Proto::Resp3, user);
+                let what = (profile, Role::Invalidations, Vec::new());
                 self.dial_standing(now, session, node, what)?;
                 Err(later)
             }
@@ -275,10 +279,13 @@ impl Hub {
     /// Whether a session that speaks RESP2 gets messages of channels.
     fn takes_messages(&self, id: SessionId) -> bool {
         let subscriptions = self.session(id).and_then(|s| s.subscriptions.as_ref());
-        let topic = self.pubsub.topics.find(Subscription::Channel, INVALIDATE);
-        subscriptions
-            .zip(topic)
-            .is_some_and(|(mine, topic)| mine.of(Subscription::Channel).contains(&topic))
+        let topics = &self.pubsub.topics;
+        let is_it = |topic: &TopicId| {
+            let topic = topics.topic(*topic);
+            topic.is_some_and(|topic| *topic.name == *INVALIDATE)
+        };
+        // Few do, and they do little else on that connection.
+        subscriptions.is_some_and(|mine| mine.of(Subscription::Channel).iter().any(is_it))
     }
 
     pub(super) fn tracking(&self, id: SessionId) -> Option<&Tracking> {
@@ -287,12 +294,6 @@ impl Hub {
 
     fn tracking_mut(&mut self, id: SessionId) -> Option<&mut Tracking> {
         self.session_mut(id)?.standing.as_mut()?.tracking.as_mut()
-    }
-
-    fn session_of_client(&self, client: u64) -> Option<SessionId> {
-        let mut sessions = self.sessions.iter();
-        let found = sessions.find(|(_, session)| session.identity.id == client);
-        found.map(|(index, session)| session.id(index))
     }
 
     /// Closes the links that were set up for tracking, and those that are not set up for it and would have to be.

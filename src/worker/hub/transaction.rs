@@ -120,6 +120,9 @@ impl Hub {
             Plan::AllPrimaries | Plan::AllNodes | Plan::Scan => {
                 Err(No::Aborts(errors::spans_nodes(row.name).into()))
             }
+            Plan::Local(Local::Auth) if self.face.logins.are_passed_on() => {
+                Err(No::Aborts(errors::NOT_IN_MULTI.into()))
+            }
             Plan::Local(Local::Hello | Local::Client(Client::Reply | Client::Unblock))
             | Plan::Connection(
                 Connection::Subscribe(_)

@@ -12,6 +12,7 @@ use slotcar::reply::redirect::{Host, Refusal, Target, refusal};
 use slotcar::resp::Proto;
 use slotcar::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
+use slotcar::route::part::{Profile, UserId};
 use slotcar::topology::{Endpoint, SLOT_COUNT, SlotRange, Topology, parse_cluster_slots};
 use slotcar::upstream::handshake::{Greeting, Handshake};
 
@@ -284,7 +285,13 @@ fn greeting(script: &mut Script<'_>) {
     };
     let proto = script.pick(&[Proto::Resp2, Proto::Resp3]);
     let asks_id = script.below(2) == 0;
-    let mut handshake = Handshake::start(&greeting, proto.into(), asks_id, &mut Vec::new());
+    let mut handshake = Handshake::start(
+        &greeting,
+        None,
+        Profile::new(proto, UserId::SLOTCAR),
+        asks_id,
+        &mut Vec::new(),
+    );
     let bytes = script.rest();
     let (mut scan, mut at) = (ReplyScan::new(), 0);
     while let Ok(ReplyScanned::Complete(len)) = scan.advance(&bytes[at..], &ReplyLimits::default())

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
-use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
+use slotcar::config::{Logins, UnknownOutcome};
 use slotcar::downstream::local::Face;
 use slotcar::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
@@ -294,7 +294,7 @@ impl Stage {
             server: "valkey".into(),
             version: script.pick(&["7.0.0", "8.0.1", "9.1", "", "x"]).into(),
             database: 0,
-            users: None,
+            logins: Logins::Anybody,
         };
         self.hub.on_node_facts(Arc::new(CommandTable::new()), face);
         self.hub.on_trouble("nobody answers");

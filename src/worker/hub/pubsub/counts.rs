@@ -9,7 +9,7 @@ use crate::downstream::replies::Seat;
 use crate::resp::reply::Reply;
 use crate::resp::request::Request;
 use crate::resp::write;
-use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket};
+use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket, UserId};
 use crate::topology::Slot;
 use crate::worker::hub::Hub;
 use crate::worker::hub::place::Body;
@@ -65,20 +65,19 @@ impl Hub {
         };
         let topics = &self.pubsub.topics;
         let channel = Reply::new(request).items().nth(1);
-        let topic = channel.and_then(|channel| topics.find(kind, channel.text()?));
-        topic
-            .and_then(|id| topics.topic(id))
-            .is_some_and(|topic| topic.will_be_heard_at(node))
+        let channel = channel.and_then(|channel| channel.text());
+        channel.is_some_and(|channel| {
+            let mut named = topics.named(kind, channel);
+            named.any(|topic| topic.will_be_heard_at(node))
+        })
     }
 
     /// Whether a node may still count us for what nobody listens to any more: it has not said that it has heard so.
     pub(in crate::worker::hub) fn is_unsubscribing_at(&self, node: NodeId) -> bool {
-        let ear = self
-            .pubsub
-            .ears
-            .get(&node)
-            .and_then(|ear| self.link(ear.link));
-        ear.is_some_and(|ear| {
+        let at_node = (node, UserId::SLOTCAR)..=(node, UserId(u32::MAX));
+        let ears = self.pubsub.ears.range(at_node);
+        let mut ears = ears.filter_map(|(_, ear)| self.link(ear.link));
+        ears.any(|ear| {
             let mut parts = ear.queue().parts();
             parts.any(|part| part.purpose == Purpose::Swallow)
         })
@@ -197,10 +196,12 @@ impl Recount<'_> {
 
     fn subscribers(&self, count: i64, kind: Subscription, name: &[u8]) -> i64 {
         let topics = &self.hub.pubsub.topics;
-        let topic = topics.find(kind, name).and_then(|id| topics.topic(id));
-        let ear = topic.is_some_and(|topic| topic.is_confirmed_at(self.node));
-        let ours = topic.map_or(0, |topic| topic.subscribers.len());
-        self.corrected(count, usize::from(ear), ours)
+        let heard = topics.named(kind, name);
+        let ears = heard.filter(|topic| topic.is_confirmed_at(self.node));
+        let ours = topics
+            .named(kind, name)
+            .map(|topic| topic.subscribers.len());
+        self.corrected(count, ears.count(), ours.sum())
     }
 
     fn patterns(&self, count: i64) -> i64 {

@@ -13,7 +13,7 @@ use crate::resp::Proto;
 use crate::resp::reply::Reply;
 use crate::resp::write;
 use crate::route::channel::Placement;
-use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, TopicId};
+use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose, Target, TopicId, UserId};
 use crate::upstream::link::{Link, LinkDown, Use};
 use crate::upstream::queue::Answered;
 use crate::upstream::topics::Topic;
@@ -108,8 +108,9 @@ impl Hub {
         let Some(topic) = topic.filter(|topic| !topic.is_asked_at(node)) else {
             return;
         };
+        let at = (node, topic.user);
         let (what, again) = ((Verb::Subscribe, id), topic.established);
-        let link = match self.ear_to(now, node) {
+        let link = match self.ear_to(now, at) {
             Ok(link) => link,
             Err(not_before) => return self.try_again_at(not_before),
         };
@@ -119,20 +120,23 @@ impl Hub {
         if let Some(topic) = self.pubsub.topics.topic_mut(id) {
             topic.ask(node, seq);
         }
-        if let Some(ear) = self.pubsub.ears.get_mut(&node) {
+        if let Some(ear) = self.pubsub.ears.get_mut(&at) {
             ear.topics += 1;
         }
         self.counters.resubscriptions += u64::from(again);
     }
 
     fn give_up_topic(&mut self, id: TopicId, node: NodeId) {
-        if let Some(ear) = self.pubsub.ears.get(&node).copied() {
+        let Some(user) = self.pubsub.topics.topic(id).map(|topic| topic.user) else {
+            return;
+        };
+        if let Some(ear) = self.pubsub.ears.get(&(node, user)).copied() {
             self.say(ear.link, node, (Verb::Unsubscribe, id), Purpose::Swallow);
         }
         if let Some(topic) = self.pubsub.topics.topic_mut(id) {
             topic.leave(node);
         }
-        self.note_topic_left(node);
+        self.note_topic_left((node, user));
     }
 
     /// Queues one request about a topic; its number.
@@ -150,7 +154,7 @@ impl Hub {
             purpose,
             Target::Node(node),
             self.commands.row(name)?,
-            Proto::Resp3.into(),
+            Profile::new(Proto::Resp3, topic.user),
         );
         Some(self.queue_on(link, part, &words))
     }
@@ -166,12 +170,16 @@ impl Hub {
         part.seq
     }
 
-    fn ear_to(&mut self, now: Now, node: NodeId) -> Result<LinkId, Now> {
+    fn ear_to(&mut self, now: Now, at: (NodeId, UserId)) -> Result<LinkId, Now> {
+        let (node, user) = at;
         self.check_usable(now, node)?;
-        if let Some(ear) = self.pubsub.ears.get(&node) {
+        if let Some(ear) = self.pubsub.ears.get(&at) {
             return Ok(ear.link);
         }
-        let link = self.dial(now, Link::new(node, Proto::Resp3.into(), Use::Ear))?;
+        let link = self.dial(
+            now,
+            Link::new(node, Profile::new(Proto::Resp3, user), Use::Ear),
+        )?;
         let look_at = now + self.settings.limits.ear_silent_timeout;
         let ear = Ear {
             link,
@@ -179,7 +187,7 @@ impl Hub {
             look_at,
             unanswered: None,
         };
-        self.pubsub.ears.insert(node, ear);
+        self.pubsub.ears.insert(at, ear);
         Ok(link)
     }
 
@@ -190,10 +198,10 @@ impl Hub {
 
     /// A node says something on its ear: a message, or that it has done what it was asked for.
     pub(in crate::worker::hub) fn on_ear_push(&mut self, now: Now, id: LinkId, frame: &[u8]) {
-        let Some(node) = self.link(id).map(|link| link.node) else {
+        let Some(at) = self.link(id).map(|link| (link.node, link.profile.user)) else {
             return;
         };
-        if let Some(ear) = self.pubsub.ears.get_mut(&node) {
+        if let Some(ear) = self.pubsub.ears.get_mut(&at) {
             ear.unanswered = None;
         }
         let mut items = Reply::new(frame).items().map(|item| item.text());
@@ -201,13 +209,13 @@ impl Hub {
             return;
         };
         match (verb, items.next()) {
-            (b"message", _) => self.fan_out(now, node, (Subscription::Channel, name), name, frame),
+            (b"message", _) => self.fan_out(now, at, (Subscription::Channel, name), name, frame),
             (b"pmessage", Some(Some(channel))) => {
-                self.fan_out(now, node, (Subscription::Pattern, name), channel, frame);
+                self.fan_out(now, at, (Subscription::Pattern, name), channel, frame);
             }
-            (b"smessage", _) => self.fan_out(now, node, (Subscription::Shard, name), name, frame),
-            _ if self.answers_oldest(id, verb, name) => self.on_topic_answered(now, id, node),
-            (b"sunsubscribe", _) => self.on_moved_away(now, node, name),
+            (b"smessage", _) => self.fan_out(now, at, (Subscription::Shard, name), name, frame),
+            _ if self.answers_oldest(id, verb, name) => self.on_topic_answered(now, id, at.0),
+            (b"sunsubscribe", _) => self.on_moved_away(now, at, name),
             _ => {
                 let why = LinkDown::Desync("it speaks of a subscription that nobody asked for");
                 self.note_link_woken(id);
@@ -256,7 +264,7 @@ impl Hub {
         if !topic.is_some_and(|topic| topic.decline(node, part.seq)) {
             return;
         }
-        self.note_topic_left(node);
+        self.note_topic_left((node, part.profile.user));
         match refusal(frame) {
             Some(refusal) => {
                 self.try_again_at(now + self.settings.retry.pause_min);
@@ -264,27 +272,33 @@ impl Hub {
                 self.place_recalled(now, recalled);
             }
             None => {
-                self.try_again_at(now + self.settings.backoff.max);
-                let topic = self.pubsub.topics.topic_mut(id);
-                let waiting = topic.map(|topic| {
-                    topic.established = false;
-                    std::mem::take(&mut topic.waiting)
-                });
                 let text = Reply::new(frame).error().unwrap_or_default();
-                for session in waiting.into_iter().flatten() {
-                    self.refuse_subscribing(now, session, text);
-                }
-                self.tend(now, id);
+                self.refuse_listening(now, id, text);
             }
         }
     }
 
+    /// Tells those who wait for a topic that they may not hear it. `text` without the leading `-`.
+    pub(in crate::worker::hub) fn refuse_listening(&mut self, now: Now, id: TopicId, text: &[u8]) {
+        self.try_again_at(now + self.settings.backoff.max);
+        let topic = self.pubsub.topics.topic_mut(id);
+        let waiting = topic.map(|topic| {
+            topic.established = false;
+            std::mem::take(&mut topic.waiting)
+        });
+        for session in waiting.into_iter().flatten() {
+            self.refuse_subscribing(now, session, text);
+        }
+        self.tend(now, id);
+    }
+
     /// The slot of a shard channel has left its node, which tells nothing more of it.
-    fn on_moved_away(&mut self, now: Now, node: NodeId, name: &[u8]) {
-        let id = self.pubsub.topics.find(Subscription::Shard, name);
+    fn on_moved_away(&mut self, now: Now, at: (NodeId, UserId), name: &[u8]) {
+        let (node, user) = at;
+        let id = self.pubsub.topics.find(user, Subscription::Shard, name);
         let topic = id.and_then(|id| self.pubsub.topics.topic_mut(id));
         if topic.is_some_and(|topic| topic.leave(node)) {
-            self.note_topic_left(node);
+            self.note_topic_left(at);
             if let Some(node) = self.owners.node(node) {
                 self.effects
                     .hints
@@ -295,33 +309,33 @@ impl Hub {
         }
     }
 
-    fn note_topic_left(&mut self, node: NodeId) {
-        if let Some(ear) = self.pubsub.ears.get_mut(&node) {
+    fn note_topic_left(&mut self, at: (NodeId, UserId)) {
+        if let Some(ear) = self.pubsub.ears.get_mut(&at) {
             ear.topics = ear.topics.saturating_sub(1);
         }
     }
 
     /// The link is gone, and with it everything that the node was asked for.
-    pub(in crate::worker::hub) fn on_ear_lost(&mut self, node: NodeId) {
-        self.pubsub.ears.remove(&node);
-        self.pubsub.topics.lose_node(node);
+    pub(in crate::worker::hub) fn on_ear_lost(&mut self, node: NodeId, user: UserId) {
+        self.pubsub.ears.remove(&(node, user));
+        self.pubsub.topics.lose_node(node, user);
         self.pubsub.is_stale = true;
     }
 
     /// Closes ears that hear nothing any more, and those whose node does not answer.
     pub(in crate::worker::hub) fn look_after_ears(&mut self, now: Now) {
         let ears = self.pubsub.ears.iter();
-        let due: Vec<NodeId> = ears
+        let due: Vec<(NodeId, UserId)> = ears
             .filter(|(_, ear)| ear.look_at <= now)
-            .map(|(node, _)| *node)
+            .map(|(at, _)| *at)
             .collect();
-        for node in due {
-            self.look_after(now, node);
+        for at in due {
+            self.look_after(now, at);
         }
     }
 
-    fn look_after(&mut self, now: Now, node: NodeId) {
-        let Some(ear) = self.pubsub.ears.get(&node).copied() else {
+    fn look_after(&mut self, now: Now, at: (NodeId, UserId)) {
+        let Some(ear) = self.pubsub.ears.get(&at).copied() else {
             return;
         };
         let oldest = self.oldest_part(ear.link);
@@ -334,10 +348,10 @@ impl Hub {
             return self.on_link_down(now, ear.link, &why);
         }
         if oldest.is_none() {
-            self.probe(ear.link, node);
+            self.probe(ear.link, at);
         }
         let unanswered = self.oldest_part(ear.link);
-        if let Some(ear) = self.pubsub.ears.get_mut(&node) {
+        if let Some(ear) = self.pubsub.ears.get_mut(&at) {
             ear.unanswered = unanswered;
             ear.look_at = now + self.settings.limits.ear_silent_timeout;
         }
@@ -348,7 +362,7 @@ impl Hub {
         parts.next().map(|part| part.seq)
     }
 
-    fn probe(&mut self, id: LinkId, node: NodeId) {
+    fn probe(&mut self, id: LinkId, (node, user): (NodeId, UserId)) {
         let Some(row) = self.commands.row("ping") else {
             return;
         };
@@ -356,7 +370,7 @@ impl Hub {
             Purpose::Swallow,
             Target::Node(node),
             row,
-            Proto::Resp3.into(),
+            Profile::new(Proto::Resp3, user),
         );
         self.queue_on(id, part, &["PING"]);
     }

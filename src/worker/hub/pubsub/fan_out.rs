@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::command::Subscription;
 use crate::net::LARGE_BYTES_MIN;
 use crate::resp::Proto;
-use crate::route::part::{NodeId, SessionId};
+use crate::route::part::{NodeId, SessionId, UserId};
 use crate::worker::hub::Hub;
 
 /// What sessions are told.
@@ -37,13 +37,13 @@ impl Hub {
     pub(super) fn fan_out(
         &mut self,
         now: Now,
-        node: NodeId,
+        (node, user): (NodeId, UserId),
         (kind, name): (Subscription, &[u8]),
         channel: &[u8],
         frame: &[u8],
     ) {
         let topics = &mut self.pubsub.topics;
-        let id = topics.find(kind, name);
+        let id = topics.find(user, kind, name);
         let Some(topic) = id.and_then(|id| topics.topic_mut(id)) else {
             return;
         };

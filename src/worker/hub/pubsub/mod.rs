@@ -24,7 +24,7 @@ use crate::resp::Proto;
 use crate::resp::request::Request;
 use crate::resp::write;
 use crate::route::channel::Placement;
-use crate::route::part::{NodeId, SessionId, TopicId};
+use crate::route::part::{NodeId, SessionId, TopicId, UserId};
 use crate::upstream::topics::Topics;
 use crate::worker::hub::Hub;
 
@@ -32,7 +32,8 @@ use crate::worker::hub::Hub;
 #[derive(Debug, Default)]
 pub(super) struct PubSub {
     pub(in crate::worker::hub) topics: Topics,
-    ears: BTreeMap<NodeId, Ear>,
+    /// By the node that tells, and the user whom it tells.
+    ears: BTreeMap<(NodeId, UserId), Ear>,
     /// Requests that wait for nodes, by when they will have waited for too long.
     subscribing: BTreeSet<(Now, SessionId)>,
     /// Every topic is to be looked at: an ear was lost, or slots have changed hands.
@@ -73,7 +74,8 @@ impl Hub {
         }
         self.speak(id);
         let names = (1..request.len()).map(|index| request.arg(index));
-        let intern = |name| self.pubsub.topics.intern(kind, name);
+        let user = self.user_of(id);
+        let intern = |name| self.pubsub.topics.intern(user, kind, name);
         let topics: Vec<TopicId> = names.map(intern).collect();
         let distinct: BTreeSet<TopicId> = topics.iter().copied().collect();
         for &topic in &distinct {
@@ -129,9 +131,14 @@ impl Hub {
         if request.len() > 1 {
             for index in 1..request.len() {
                 let name = request.arg(index);
-                if let Some(topic) = self.pubsub.topics.find(kind, name)
-                    && mine.remove(kind, topic)
-                {
+                // It may have logged in as somebody else since.
+                let mut users = self.pubsub.topics.users();
+                let of_mine = users.find_map(|user| {
+                    let topic = self.pubsub.topics.find(user, kind, name)?;
+                    mine.remove(kind, topic).then_some(topic)
+                });
+                drop(users);
+                if let Some(topic) = of_mine {
                     self.release(now, id, topic);
                 }
                 write_reply(&mut reply, proto, what, Some(name), mine.count(kind));
