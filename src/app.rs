@@ -1,137 +1,146 @@
-//! Puts the pieces together: control plane, workers, acceptors; and takes them down again.
+//! The process: signals, files that change, and a service for each configuration.
 
+mod service;
+mod setup;
 pub mod tasks;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use tracing::level_filters::LevelFilter;
 
-use crate::config::{self, Config, CrossSlot, ListenAddr, ReadFrom, Reloading, Upstream};
-use crate::control::{self, Control, Credentials, NodeFacts, ReplicaReads, Source, SourceKind};
-use crate::memory::{self, Gauge};
-use crate::net::{self, ServerTls};
-use crate::resp::reply::ReplyLimits;
-use crate::resp::request::RequestLimits;
-use crate::route::scan::ScanBook;
-use crate::route::verdict::RetryLimits;
-use crate::topology::Keyspace;
-use crate::upstream::backoff::BackoffLimits;
-use crate::upstream::handshake::Greeting;
-use crate::worker::accept::{self, Doors, Listener};
-use crate::worker::errands::{self, Errands};
-use crate::worker::hub::{DoorCounts, Hub, Settings};
-use crate::worker::{self, Drained, Setup, Worker};
+use self::service::Service;
+use crate::config::{Changed, Config, ConfigError, Reloading};
+use crate::worker::Drained;
+use crate::{memory, net};
+
+/// How the process gets a newer configuration, and has its log follow it.
+pub struct Renewal {
+    /// Reads everything anew.
+    pub resolve: Box<dyn Fn() -> Result<Config, ConfigError>>,
+    pub set_log_level: Box<dyn Fn(LevelFilter)>,
+}
 
 /// Runs until SIGTERM or SIGINT, and then until the clients have what they had asked for.
 ///
 /// # Errors
 /// When a listener cannot be bound or the system refuses a thread, and when a second signal cuts the clients off.
-pub fn run(mut config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config, renewal: Renewal) -> anyhow::Result<()> {
     if let Err(error) = net::raise_descriptors_max() {
         tracing::debug!("the limit of file descriptors stays as it is: {error}");
     }
     fit_memory(&mut config);
     fit_clients(&mut config, net::descriptors_max());
-    let config = Arc::new(config);
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build_local(LocalOptions::default())
         .context("cannot start a runtime")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, renewal))
 }
 
-async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
+async fn serve(config: Config, renewal: Renewal) -> anyhow::Result<()> {
     // First: from the moment that somebody can see us, we end and reload as we should.
     let mut signals = Signals::new()?;
-    let hangup = signal(SignalKind::hangup())?;
-    let mut listeners: Vec<(Listener, bool, Option<ServerTls>)> = Vec::new();
-    // What INFO shows; 0 where there are only Unix sockets, as a server would say.
-    let mut port = 0;
-    for listener in &config.listeners {
-        let bound = net::bind(&listener.address, listener.mode)
-            .with_context(|| format!("cannot listen on {}", listener.address))?;
-        let address = bound.address()?;
-        tracing::info!("listening on {address}");
-        if let (0, ListenAddr::Tcp(address)) = (port, &address) {
-            port = address.port();
-        }
-        let splits = listener.cross_slot_transactions == CrossSlot::Split;
-        listeners.push((Listener::new(bound)?, splits, listener.tls.clone()));
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut services = Vec::new();
+    for own in std::iter::once(&config).chain(&config.others) {
+        services.push(Service::start(own)?);
     }
-    let (control, control_thread) =
-        control::start(source(&config)).context("cannot start the control plane")?;
-    let (errands, orders) = errands::channel();
-    tokio::task::spawn_local(errands::run(orders, config.tls.clone()));
-    let (doors, mut workers) = start_workers(&config, port, &control, errands)?;
-    for door in &*doors.workers {
-        tokio::task::spawn_local(door.announce(control.changes()));
-    }
-    let (stop, stopped) = watch::channel(());
-    let accept = |(listener, splits_transactions, tls)| {
-        let doors = Doors {
-            tls,
-            splits_transactions,
-            ..doors.clone()
-        };
-        tokio::task::spawn_local(accept::run(listener, doors, stopped.clone()))
+    let mut process = Process {
+        reloading: Reloading::of(&config),
+        config,
+        renewal,
+        services,
     };
-    let acceptors: Vec<_> = listeners.into_iter().map(accept).collect();
-    let reloading = tokio::task::spawn_local(keep_fresh(Reloading::of(&config), hangup));
-    signals.next().await;
-    reloading.abort();
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = hangup.recv() => process.renew(EVERYTHING),
+            () = tokio::time::sleep(FILES_CHECK), if !process.reloading.is_empty() => {
+                let changed = process.reloading.changed();
+                process.renew(changed);
+            }
+        }
+    }
     tracing::info!("stopping: no new connections, finishing what is in flight");
-    drop((doors, stop));
+    for service in &mut process.services {
+        service.close();
+    }
     tokio::select! {
-        drained = drain(acceptors, &mut workers) => tracing::info!(
+        drained = drain(process.services) => tracing::info!(
             served_out = drained.served_out, cut = drained.cut, "stopped"
         ),
         () = signals.next() => anyhow::bail!("stopped at once, by a second signal"),
     }
-    control_thread.stop();
     Ok(())
 }
 
-/// Takes passwords and certificates anew when their files change, and at SIGHUP.
-async fn keep_fresh(mut reloading: Reloading, mut hangup: Signal) {
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {}
-            () = tokio::time::sleep(FILES_CHECK), if !reloading.is_empty() => {
-                if !reloading.has_changed() {
-                    continue;
-                }
+/// What runs, and what it was told.
+struct Process {
+    /// As it counts now.
+    config: Config,
+    reloading: Reloading,
+    renewal: Renewal,
+    services: Vec<Service>,
+}
+
+impl Process {
+    /// Takes anew what has changed.
+    fn renew(&mut self, changed: Changed) {
+        if changed.named {
+            match self.reloading.reload().as_slice() {
+                [] => tracing::info!("passwords, certificates and users have been read again"),
+                problems => tracing::warn!(
+                    "passwords, certificates and users stay as they were: {}",
+                    problems.join("; ")
+                ),
             }
         }
-        match reloading.reload().as_slice() {
-            [] => tracing::info!("passwords and certificates have been read again"),
-            problems => tracing::warn!(
-                "passwords and certificates stay as they were: {}",
-                problems.join("; ")
-            ),
+        if changed.configuration {
+            match (self.renewal.resolve)() {
+                Ok(newer) => self.take(&newer),
+                Err(error) => tracing::warn!("all stays as it was: {error}"),
+            }
         }
     }
+
+    fn take(&mut self, newer: &Config) {
+        let changes = self.config.take_live(newer);
+        if !changes.left.is_empty() {
+            let left = changes.left.join(", ");
+            tracing::warn!("changed, and needs a restart to count: {left}");
+        }
+        if changes.taken.is_empty() {
+            return;
+        }
+        fit_clients(&mut self.config, net::descriptors_max());
+        let configs = std::iter::once(&self.config).chain(&self.config.others);
+        for (service, config) in self.services.iter().zip(configs) {
+            service.take_live(config);
+        }
+        (self.renewal.set_log_level)(self.config.log_level);
+        tracing::info!("changed: {}", changes.taken.join(", "));
+    }
 }
+
+/// At SIGHUP.
+const EVERYTHING: Changed = Changed {
+    configuration: true,
+    named: true,
+};
 
 /// How often it is looked whether files have changed.
 const FILES_CHECK: Duration = Duration::from_secs(1);
 
-/// Waits until the acceptors have closed and every worker has ended.
-async fn drain(acceptors: Vec<JoinHandle<()>>, workers: &mut mpsc::Receiver<Drained>) -> Drained {
-    for acceptor in acceptors {
-        // Each has given back its listener and its way to the workers once it is joined.
-        drop(acceptor.await);
-    }
+/// Waits until all of them have ended.
+async fn drain(services: Vec<Service>) -> Drained {
     let mut all = Drained::default();
-    while let Some(drained) = workers.recv().await {
+    for service in services {
+        let drained = service.drain().await;
         all.served_out += drained.served_out;
         all.cut += drained.cut;
     }
@@ -172,193 +181,35 @@ fn fit_memory(config: &mut Config) {
         Some(found) => tracing::info!("max-memory: {} MiB, {}", max / MIB, found.source),
         None => tracing::info!("max-memory: {} MiB", max / MIB),
     }
+    // It is of the process, and so of all of them.
+    (config.others.iter_mut()).for_each(|other| other.memory_max = Some(max));
 }
 
-/// Lowers `max-clients` to what the file descriptors of the process allow, as a server does.
+/// Lowers `max-clients` to what the file descriptors of the process allow, as a server does; of several configurations, each in proportion.
 fn fit_clients(config: &mut Config, descriptors: Option<u64>) {
     let Some(descriptors) = descriptors else {
         return;
     };
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let fitting = clients_beside(config.limits.reserved_descriptors_min, descriptors);
-    if fitting < config.clients_max {
-        tracing::warn!(
-            "max-clients is {fitting} instead of {}: there are {descriptors} file descriptors, \
-             and {} of them are kept for links, listeners and the control plane",
-            config.clients_max,
-            descriptors.saturating_sub(fitting),
-        );
-        config.clients_max = fitting;
+    let others = config.others.iter().map(|other| other.clients_max);
+    let wanted = config.clients_max + others.sum::<usize>();
+    if fitting >= wanted {
+        return;
     }
+    tracing::warn!(
+        "max-clients is {fitting} instead of {wanted}: there are {descriptors} file descriptors, \
+         and {} of them are kept for links, listeners and the control plane",
+        descriptors.saturating_sub(fitting),
+    );
+    let fit = |clients_max: &mut usize| *clients_max = (*clients_max * fitting / wanted).max(1);
+    fit(&mut config.clients_max);
+    (config.others.iter_mut()).for_each(|other| fit(&mut other.clients_max));
 }
 
 /// How many clients so many descriptors are good for.
 fn clients_beside(reserved: usize, descriptors: usize) -> usize {
     (descriptors - reserved.min(descriptors / 2)).max(1)
-}
-
-fn source(config: &Config) -> Source {
-    let (seeds, kind) = match &config.upstream {
-        Upstream::Cluster { seeds } => (seeds.clone(), SourceKind::Cluster),
-        Upstream::Sentinel {
-            sentinels,
-            master_name,
-            credentials,
-        } => {
-            let kind = SourceKind::Sentinel {
-                master_name: master_name.as_str().into(),
-                credentials: credentials.as_ref().map(log_in),
-                tls: config.sentinel_tls.clone(),
-            };
-            (sentinels.clone(), kind)
-        }
-        Upstream::Server { endpoint, .. } => (vec![endpoint.clone()], SourceKind::Server),
-    };
-    Source {
-        kind,
-        credentials: config.credentials.as_ref().map(log_in),
-        tls: config.tls.clone(),
-        replica_reads: (config.read_from != ReadFrom::Primary).then(|| ReplicaReads {
-            lag_max: config.replica_lag_max,
-            zones: Arc::new(config.node_zones.clone()),
-        }),
-        rules: config.rules.clone(),
-        probe_interval: config.probe_interval,
-        ..Source::new(seeds)
-    }
-}
-
-fn log_in(credentials: &config::Credentials) -> Credentials {
-    Credentials {
-        user: credentials.username.clone(),
-        password: credentials.password.clone(),
-    }
-}
-
-/// How keys are spread over what stands behind.
-fn keyspace(upstream: &Upstream) -> Keyspace {
-    match upstream {
-        Upstream::Cluster { .. } => Keyspace::Hashed,
-        Upstream::Sentinel { .. } | Upstream::Server { .. } => Keyspace::Whole,
-    }
-}
-
-/// Where sessions begin.
-fn database(upstream: &Upstream) -> u32 {
-    match upstream {
-        Upstream::Server { database, .. } => *database,
-        Upstream::Cluster { .. } | Upstream::Sentinel { .. } => 0,
-    }
-}
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "SCAN tokens are good at every worker; one short lock per SCAN"
-)]
-fn start_workers(
-    config: &Config,
-    port: u16,
-    control: &Control,
-    errands: Errands,
-) -> anyhow::Result<(Doors, mpsc::Receiver<Drained>)> {
-    let random = RandomState::new();
-    let scan_book = Arc::new(std::sync::Mutex::new(ScanBook::new(
-        config.limits.scan_tokens_max,
-        random.hash_one("scan"),
-    )));
-    let counts = Arc::new(DoorCounts::default());
-    let mut doors = Vec::new();
-    let (ended, workers) = mpsc::channel(config.workers);
-    for index in 0..config.workers {
-        let settings = Arc::new(Settings {
-            doors: counts.clone(),
-            ..settings(config, port, &random, index)
-        });
-        let face = worker::face(
-            &NodeFacts::default(),
-            database(&config.upstream),
-            config.logins.clone(),
-        );
-        let commands = control.published.commands.load_full();
-        let (worker, door) = Worker::new(Setup {
-            hub: Hub::new(settings, commands, face, scan_book.clone()),
-            published: control.published.clone(),
-            changes: control.changes(),
-            hints: control.hints.clone(),
-            errands: errands.clone(),
-            gauge: Gauge::new(config.memory_max.unwrap_or(0)),
-            database: database(&config.upstream),
-            logins: config.logins.clone(),
-        })?;
-        doors.push(door);
-        let (ended, grace) = (ended.clone(), config.shutdown_grace);
-        thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || match worker.run(grace) {
-                // Nobody waits for it after a second signal.
-                Ok(drained) => drop(ended.try_send(drained)),
-                Err(error) => tracing::error!("worker {index} has ended: {error}"),
-            })?;
-    }
-    let doors = Doors {
-        workers: doors.into(),
-        ids: Arc::default(),
-        clients_max: config.clients_max,
-        counts,
-        linger: config.limits.linger_timeout,
-        lingering: Arc::new(Semaphore::new(config.limits.lingering_clients_max)),
-        splits_transactions: false,
-        tls: None,
-        handshakes: Arc::new(Semaphore::new(config.limits.tls_handshaking_clients_max)),
-        handshake: config.limits.tls_handshake_timeout,
-    };
-    Ok((doors, workers))
-}
-
-fn settings(config: &Config, port: u16, random: &RandomState, worker: usize) -> Settings {
-    let limits = config.limits.clone();
-    let credentials = config.credentials.as_ref();
-    Settings {
-        retry: RetryLimits {
-            hold_max: config.failover_hold,
-            redirects_max: limits.redirects_max,
-            pause_min: limits.refused_pause_min,
-            pause_max: limits.refused_pause_max,
-        },
-        unknown_outcome: config.unknown_outcome,
-        memory_max: config.memory_max.unwrap_or(0),
-        backoff: BackoffLimits {
-            min: limits.dial_backoff_min,
-            max: limits.dial_backoff_max,
-        },
-        keyspace: keyspace(&config.upstream),
-        read_from: config.read_from,
-        read_own_writes: config.read_own_writes,
-        zone: config.zone.clone(),
-        greeting: Greeting {
-            user: credentials.and_then(|c| c.username.clone()),
-            password: credentials.map(|c| c.password.clone()),
-            client_name: config.client_name.clone(),
-            reads_replicas: config.read_from != ReadFrom::Primary
-                && keyspace(&config.upstream) == Keyspace::Hashed,
-        },
-        request: RequestLimits::default(),
-        reply: ReplyLimits::default(),
-        limits,
-        run_id: run_id(random),
-        process_id: std::process::id(),
-        port,
-        clients_max: config.clients_max as u64,
-        client_idle_timeout: config.client_idle_timeout,
-        doors: Arc::default(),
-        seed: random.hash_one(worker),
-    }
-}
-
-/// 40 hexadecimal digits, the same for all workers of a process.
-fn run_id(random: &RandomState) -> String {
-    let words = (0..3).map(|word| format!("{:016x}", random.hash_one(("run id", word))));
-    words.collect::<String>().chars().take(40).collect()
 }
 
 #[cfg(test)]

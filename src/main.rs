@@ -8,10 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use slotcar::app;
 use slotcar::app::tasks::{self, Found};
+use slotcar::app::{self, Renewal};
 use slotcar::config::{self, CommandLine, Config, ConfigError, Environment, LogFormat, Task};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
@@ -32,8 +35,12 @@ fn main() -> ExitCode {
         // What they have to say is not for a log.
         Task::Check | Task::Explain { .. } => config.log_level.min(LevelFilter::ERROR),
     };
-    start_log(&config, level);
-    match perform(task, config) {
+    let set_log_level = start_log(&config, level);
+    let renewal = Renewal {
+        resolve: Box::new(move || config::resolve(&line.flags, &environment)),
+        set_log_level,
+    };
+    match perform(task, config, renewal) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -42,16 +49,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task, config: Config) -> Result<ExitCode> {
+fn perform(task: Task, config: Config, renewal: Renewal) -> Result<ExitCode> {
     match task {
-        Task::Run => app::run(config).map(|()| ExitCode::SUCCESS),
-        Task::Check => Ok(match tasks::look(&config)? {
-            Found::Good(text) => say(&text),
-            Found::Unreachable(why) => {
-                eprintln!("slotcar: cannot reach {}: {why}", config.upstream);
-                ExitCode::from(UNREACHABLE)
+        Task::Run => app::run(config, renewal).map(|()| ExitCode::SUCCESS),
+        Task::Check => {
+            for each in std::iter::once(&config).chain(&config.others) {
+                match tasks::look(each)? {
+                    Found::Good(text) => drop(say(&text)),
+                    Found::Unreachable(why) => {
+                        eprintln!("slotcar: cannot reach {}: {why}", each.upstream);
+                        return Ok(ExitCode::from(UNREACHABLE));
+                    }
+                }
             }
-        }),
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Explain { request } => {
             let words: Vec<Vec<u8>> = request.into_iter().map(OsStringExt::into_vec).collect();
             Ok(say(&tasks::explain(&config, &words)?))
@@ -70,14 +82,22 @@ fn complain(error: &ConfigError) -> ExitCode {
     ExitCode::from(BAD_CONFIGURATION)
 }
 
-fn start_log(config: &Config, level: LevelFilter) {
+/// Starts the log; what is returned changes its level.
+fn start_log(config: &Config, level: LevelFilter) -> Box<dyn Fn(LevelFilter)> {
+    let (level, handle) = reload::Layer::new(level);
     match config.log_format {
-        LogFormat::Human => tracing_subscriber::fmt()
-            .with_writer(io::stderr)
-            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-            .with_max_level(level)
-            .init(),
+        LogFormat::Human => {
+            let lines = tracing_subscriber::fmt::layer()
+                .with_writer(io::stderr)
+                .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+            tracing_subscriber::registry()
+                .with(level)
+                .with(lines)
+                .init();
+        }
     }
+    // It fails when the log has ended: nobody reads it then.
+    Box::new(move |level| drop(handle.reload(level)))
 }
 
 /// As clap exits when it cannot read the command line.

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use slotcar::config::{
-    CommandLine, Config, CrossSlot, Environment, Flags, Upstream, reference, resolve, show,
+    CommandLine, Config, CrossSlot, Environment, Flags, ReadFrom, Upstream, reference, resolve,
+    show,
 };
 
 const SECRET: &str = "hunter2-\u{e9}";
@@ -684,6 +685,128 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
 }
 
 #[test]
+fn a_listener_may_have_settings_of_its_own() {
+    let file = "cluster = \"a\"\nlisten = \"127.0.0.1:1\"\npassword = \"hunter2\"\nread-only = \"on\"\ntls = \"on\"\n
+        [[listener]]\nlisten = \"127.0.0.1:2\"\nread-from = \"replica\"\n
+        [[listener]]\nlisten = [\"127.0.0.1:3\", \"unix:/s\"]\nupstream = \"redis://h\"\nread-only = \"off\"\n";
+    let config = Setup {
+        flags: "--failover-hold 3s",
+        file,
+        ..Setup::default()
+    };
+    let config = config.resolve().unwrap();
+    let [replicas, server] = config.others.as_slice() else {
+        panic!("{:?}", config.others);
+    };
+    assert_eq!(listeners(&config), "127.0.0.1:1");
+    assert_eq!(listeners(replicas), "127.0.0.1:2");
+    assert_eq!(listeners(server), "127.0.0.1:3 unix:/s");
+    let reads = |config: &Config| (config.read_from, config.rules.reads_only);
+    assert_eq!(reads(&config), (ReadFrom::Primary, true));
+    assert_eq!(reads(replicas), (ReadFrom::Replica, true));
+    assert_eq!(reads(server), (ReadFrom::Primary, false));
+    // What was said of one upstream is not told another one.
+    assert_eq!(seeds(replicas), "a:6379");
+    assert_eq!(password(replicas).as_deref(), Some("hunter2"));
+    assert!(replicas.tls.is_some() && server.tls.is_none());
+    assert_eq!(password(server), None);
+    assert_eq!(server.upstream.to_string(), "server h:6379");
+    for each in [&config, replicas, server] {
+        assert_eq!(each.failover_hold, Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_listener_is_told_with_its_place() {
+    let start = "cluster = \"a\"\n";
+    for (rest, expected) in [
+        (
+            "[[listener]]\nread-only = \"on\"\n",
+            "listener ({folder}/slotcar.toml:2): has no listen; expected the address for which the other keys are",
+        ),
+        (
+            "[[listener]]\nlisten = \"127.0.0.1:1\"\nread-onyl = \"on\"\n",
+            "read-onyl ({folder}/slotcar.toml:4): there is no such key; expected read-only",
+        ),
+        (
+            "[[listener]]\nlisten = \"127.0.0.1:1\"\nlog-level = \"debug\"\n",
+            "log-level ({folder}/slotcar.toml:4): is of the whole process; expected it above the first [[listener]]",
+        ),
+        (
+            "[[listener]]\nlisten = \"127.0.0.1:6379\"\n",
+            "listen ({folder}/slotcar.toml:3): names 127.0.0.1:6379 a second time; expected each address once",
+        ),
+        (
+            "[listener]\nlisten = \"127.0.0.1:1\"\n",
+            "listener ({folder}/slotcar.toml:2): is no table; expected [[listener]] and its settings below",
+        ),
+        (
+            "[[listener]]\nlisten = \"127.0.0.1:1\"\nupstream = \"redis://h\"\ncluster = \"b\"\n",
+            "cluster ({folder}/slotcar.toml:5): is given beside upstream ({folder}/slotcar.toml:4); expected one of them",
+        ),
+        (
+            "failover-hold = \"soon\"\n[[listener]]\nlisten = \"127.0.0.1:1\"\n",
+            "failover-hold ({folder}/slotcar.toml:2): \"soon\" is not a duration; expected a duration such as 15s or 500ms, up to 10m",
+        ),
+    ] {
+        let file = format!("{start}{rest}");
+        let setup = Setup {
+            file: &file,
+            ..Setup::default()
+        };
+        let expected = format!("the configuration has a mistake:\n  {expected}");
+        assert_eq!(setup.resolve().unwrap_err(), expected, "{rest}");
+    }
+}
+
+#[test]
+fn what_may_change_is_taken_and_the_rest_is_told() {
+    let resolve = |file: &str| {
+        let setup = Setup {
+            file,
+            ..Setup::default()
+        };
+        setup.resolve().unwrap()
+    };
+    let own = "\n[[listener]]\nlisten = \"127.0.0.1:1\"\nupstream = \"redis://h\"\n";
+    let mut config = resolve(&format!(
+        "cluster = \"a\"\nmax-clients = 10\nworkers = 1\n{own}"
+    ));
+    let newer = resolve(&format!(
+        "cluster = [\"b\", \"c\"]\nworkers = 2\nlog-level = \"debug\"\nlisten = \"127.0.0.1:9\"\n{own}failover-hold = \"1s\"\ntls = \"on\"\n"
+    ));
+    let changes = config.take_live(&newer);
+    assert_eq!(
+        changes.taken,
+        [
+            "cluster",
+            "max-clients",
+            "log-level",
+            "listener 1: failover-hold"
+        ]
+    );
+    // Each was in a folder of its own.
+    assert_eq!(
+        changes.left,
+        ["listen", "workers", "config", "listener 1: tls"]
+    );
+    assert_eq!(seeds(&config), "b:6379 c:6379");
+    assert_eq!((config.clients_max, config.workers), (10_000, 1));
+    assert_eq!(config.others[0].failover_hold, Duration::from_secs(1));
+    assert!(config.others[0].tls.is_none());
+    // What needs a restart is told as long as it does, and what has been taken only once.
+    let again = config.take_live(&newer);
+    assert_eq!((again.taken.len(), again.left), (0, changes.left));
+    // Another kind of upstream is another thing altogether.
+    let other = resolve("sentinel = \"a\"\n");
+    let changes = config.take_live(&other);
+    assert!(changes.left.contains(&"cluster".to_owned()), "{changes:?}");
+    assert!(changes.left.contains(&"sentinel".to_owned()), "{changes:?}");
+    assert!(changes.left.contains(&"listener".to_owned()), "{changes:?}");
+    assert_eq!(seeds(&config), "b:6379 c:6379");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let error = Setup {
         flags: "--workers 0",
@@ -751,7 +874,7 @@ fn the_configuration_can_be_shown_with_where_it_comes_from() {
     let setup = Setup {
         flags: "--workers 2 --cluster a:1 --cluster b:2",
         variables: &["REDIS_PASSWORD=hunter2", "SLOTCAR_LOG_LEVEL=warn"],
-        file: "failover-hold = '5s'\n",
+        file: "failover-hold = '5s'\n[[listener]]\nlisten = 'unix:/s'\n",
     };
     let lines = setup.with(|flags, environment| show(flags, environment).unwrap());
     for expected in [
@@ -761,6 +884,7 @@ fn the_configuration_can_be_shown_with_where_it_comes_from() {
         "log-level = \"warn\"  # environment SLOTCAR_LOG_LEVEL\n",
         "failover-hold = \"5s\"  # {folder}/slotcar.toml:1\n",
         "# probe-interval = \"500ms\"\n",
+        "\n[[listener]]\nlisten = \"unix:/s\"  # {folder}/slotcar.toml:3\n",
     ] {
         assert!(lines.contains(expected), "{expected}{lines}");
     }

@@ -143,7 +143,7 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
     (
         "starts threads",
         &["std::thread", "thread::spawn"],
-        &["src/app.rs", "src/control/"],
+        &["src/app/", "src/control/"],
     ),
     (
         "reads files or the environment",

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::timeout;
 
-use super::{keyspace, source};
+use super::setup::{keyspace, source};
 use crate::command::keys::{KeyList, find_keys};
 use crate::command::lookup::{CommandTable, Lookup};
 use crate::command::{Connection, Flags, Merge, Refuse, Route, Row, check};

@@ -23,6 +23,12 @@ pub struct Key {
     pub is_in_file: bool,
     /// May it be given several times, or as a list?
     pub is_list: bool,
+    /// Is it of the whole process, and not of a listener?
+    pub is_of_process: bool,
+    /// Is it about what stands behind, or how to talk to it?
+    pub is_of_upstream: bool,
+    /// Does it count anew when the file has changed, without a restart?
+    pub is_live: bool,
     /// Another key that sets the same thing.
     pub instead_of: Option<&'static str>,
     /// Puts the given texts where they belong; never called with none.
@@ -59,6 +65,9 @@ pub(super) const fn key(
         is_flag: true,
         is_in_file: true,
         is_list: false,
+        is_of_process: false,
+        is_of_upstream: false,
+        is_live: false,
         instead_of: None,
         apply,
     }

@@ -14,7 +14,6 @@ use super::words::{
     ANSWERS, CROSS_SLOT, LOG_FORMATS, LOG_LEVELS, READ_FROM, SWITCH, UNKNOWN_OUTCOME,
 };
 use super::{Logins, Users};
-use crate::command::rules::Pattern;
 
 /// The table, in the order of the help.
 pub static KEYS: &[Key] = &[
@@ -36,6 +35,8 @@ pub static KEYS: &[Key] = &[
         expected: "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}",
         app_name: Some("REDIS_CLUSTER_NODES"),
         is_list: true,
+        is_of_upstream: true,
+        is_live: true,
         ..key("cluster", |draft, texts| {
             for text in texts {
                 draft.seeds.extend(parse::seeds(text, parse::DEFAULT_PORT)?);
@@ -49,6 +50,8 @@ pub static KEYS: &[Key] = &[
         expected: "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}",
         app_name: Some("REDIS_SENTINEL_HOSTS"),
         is_list: true,
+        is_of_upstream: true,
+        is_live: true,
         ..key("sentinel", |draft, texts| {
             for text in texts {
                 let sentinels = parse::seeds(text, parse::DEFAULT_SENTINEL_PORT)?;
@@ -63,6 +66,7 @@ pub static KEYS: &[Key] = &[
         default: Some("mymaster"),
         expected: "a name without spaces",
         app_name: Some("REDIS_MASTER_NAME"),
+        is_of_upstream: true,
         ..key("master-name", |draft, texts| {
             one(texts, parse::name).map(|name| draft.master_name = name)
         })
@@ -71,6 +75,7 @@ pub static KEYS: &[Key] = &[
         value: "NAME",
         about: "User to log in as at the Sentinels",
         expected: "a user name without spaces",
+        is_of_upstream: true,
         ..key("sentinel-username", |draft, texts| {
             one(texts, parse::username).map(|name| draft.sentinel_username = Some(name))
         })
@@ -80,6 +85,7 @@ pub static KEYS: &[Key] = &[
         about: "Password to log in with at the Sentinels; no flag, because flags are public",
         expected: "a password",
         is_flag: false,
+        is_of_upstream: true,
         ..key("sentinel-password", |draft, texts| {
             one(texts, parse::secret).map(|secret| draft.sentinel_password = Some(secret))
         })
@@ -89,6 +95,7 @@ pub static KEYS: &[Key] = &[
         about: "File with that password",
         expected: "a file that holds the password",
         instead_of: Some("sentinel-password"),
+        is_of_upstream: true,
         ..key("sentinel-password-file", |draft, texts| {
             one(texts, parse::secret_file).map(|secret| draft.sentinel_password = Some(secret))
         })
@@ -98,6 +105,7 @@ pub static KEYS: &[Key] = &[
         about: "One server: `redis[s]://[user:password@]host[:port][/database]`, or `unix:/path/to.sock`",
         expected: "redis[s]://[user:password@]host[:port][/database], or unix:/path/to.sock[?db=database]",
         app_name: Some("REDIS_URL"),
+        is_of_upstream: true,
         ..key("upstream", |draft, texts| {
             one(texts, url::server).map(|server| draft.server = Some(server))
         })
@@ -107,6 +115,7 @@ pub static KEYS: &[Key] = &[
         about: "The host of the one server, instead of a URL",
         expected: "a host",
         app_name: Some("REDIS_HOST"),
+        is_of_upstream: true,
         ..key("upstream-host", |draft, texts| {
             one(texts, |text| parse::endpoint(text, 0)).map(|host| draft.host = Some(host))
         })
@@ -117,6 +126,7 @@ pub static KEYS: &[Key] = &[
         default: Some("6379"),
         expected: "a port from 1 to 65535",
         app_name: Some("REDIS_PORT"),
+        is_of_upstream: true,
         ..key("upstream-port", |draft, texts| {
             one(texts, |text| parse::number(text, 1..=u16::MAX)).map(|port| draft.port = port)
         })
@@ -126,6 +136,7 @@ pub static KEYS: &[Key] = &[
         about: "User to log in as at the nodes",
         expected: "a user name without spaces",
         app_name: Some("REDIS_USERNAME"),
+        is_of_upstream: true,
         ..key("username", |draft, texts| {
             one(texts, parse::username).map(|name| draft.username = Some(name))
         })
@@ -136,6 +147,7 @@ pub static KEYS: &[Key] = &[
         expected: "a password",
         app_name: Some("REDIS_PASSWORD"),
         is_flag: false,
+        is_of_upstream: true,
         ..key("password", |draft, texts| {
             one(texts, parse::secret).map(|secret| draft.password = Some(secret))
         })
@@ -145,6 +157,7 @@ pub static KEYS: &[Key] = &[
         about: "File with the password; a line end at its end does not count",
         expected: "a file that holds the password",
         instead_of: Some("password"),
+        is_of_upstream: true,
         ..key("password-file", |draft, texts| {
             one(texts, parse::secret_file).map(|secret| draft.password = Some(secret))
         })
@@ -154,6 +167,7 @@ pub static KEYS: &[Key] = &[
         about: "Whether connections to nodes are secured by TLS 1.2 or later; a `rediss://` URL says so itself",
         default: Some("off"),
         expected: "on or off",
+        is_of_upstream: true,
         ..key("tls", |draft, texts| {
             one(texts, |text| parse::word(text, SWITCH)).map(|on| draft.tls = on)
         })
@@ -162,6 +176,7 @@ pub static KEYS: &[Key] = &[
         value: "FILE",
         about: "Certificates (PEM) of those who sign the nodes'; else the system's",
         expected: "a PEM file",
+        is_of_upstream: true,
         ..key("tls-ca", |draft, texts| {
             one(texts, path).map(|file| draft.tls_files.ca = Some(file))
         })
@@ -170,6 +185,7 @@ pub static KEYS: &[Key] = &[
         value: "FILE",
         about: "Our own certificate, if nodes want one, and what stands between it and a CA (PEM)",
         expected: "a PEM file",
+        is_of_upstream: true,
         ..key("tls-cert", |draft, texts| {
             one(texts, path).map(|file| draft.tls_files.cert = Some(file))
         })
@@ -178,6 +194,7 @@ pub static KEYS: &[Key] = &[
         value: "FILE",
         about: "The key of that certificate (PEM)",
         expected: "a PEM file",
+        is_of_upstream: true,
         ..key("tls-key", |draft, texts| {
             one(texts, path).map(|file| draft.tls_files.key = Some(file))
         })
@@ -186,6 +203,7 @@ pub static KEYS: &[Key] = &[
         value: "NAME",
         about: "The name in the certificate of every node; else each has its own, as the topology calls it",
         expected: "a host name or an IP address",
+        is_of_upstream: true,
         ..key("tls-server-name", |draft, texts| {
             one(texts, parse::name).map(|name| draft.tls_server_name = Some(name))
         })
@@ -194,6 +212,7 @@ pub static KEYS: &[Key] = &[
         value: "SWITCH",
         about: "Whether connections to Sentinels are secured; else as those to nodes are",
         expected: "on or off",
+        is_of_upstream: true,
         ..key("sentinel-tls", |draft, texts| {
             one(texts, |text| parse::word(text, SWITCH)).map(|on| draft.sentinel_tls = Some(on))
         })
@@ -245,6 +264,7 @@ pub static KEYS: &[Key] = &[
         about: "Clients served at a time, all listeners together; further ones are told so and closed",
         default: Some("10000"),
         expected: "a whole number from 1 to 1000000",
+        is_live: true,
         ..key("max-clients", |draft, texts| {
             one(texts, |text| parse::number(text, 1..=1_000_000)).map(|n| draft.clients_max = n)
         })
@@ -254,6 +274,7 @@ pub static KEYS: &[Key] = &[
         about: "Time after which a client that asks for nothing is closed; 0 = never. Not if it waits or listens",
         default: Some("0"),
         expected: "a duration such as 300s or 5m, up to 1440m, or 0",
+        is_live: true,
         ..key("client-idle-timeout", |draft, texts| {
             one(texts, |text| parse::duration(text, Duration::ZERO..=DAY))
                 .map(|time| draft.client_idle_timeout = time)
@@ -263,6 +284,8 @@ pub static KEYS: &[Key] = &[
         value: "BYTES",
         about: "Memory that slotcar may have; when it is short, who holds much waits, then who holds most is closed. 0 = no limit. Default: 3/4 of what the control group allows, else half of the machine's",
         expected: "0, or a size from 32mb on such as 64mb or 1gb",
+        is_of_process: true,
+        is_live: true,
         ..key("max-memory", |draft, texts| {
             one(texts, parse::memory).map(|bytes| draft.memory_max = Some(bytes))
         })
@@ -272,6 +295,7 @@ pub static KEYS: &[Key] = &[
         about: "How long requests wait for a shard without a usable primary before they fail",
         default: Some("15s"),
         expected: "a duration such as 15s or 500ms, up to 10m",
+        is_live: true,
         ..key("failover-hold", |draft, texts| {
             one(texts, |text| {
                 parse::duration(text, Duration::ZERO..=TEN_MINUTES)
@@ -284,6 +308,7 @@ pub static KEYS: &[Key] = &[
         about: "A write whose connection broke before its answer came: answer with an error, or close the client's connection as a dying server would",
         default: Some("error"),
         expected: "error or close",
+        is_live: true,
         ..key("unknown-outcome", |draft, texts| {
             one(texts, |text| parse::word(text, UNKNOWN_OUTCOME))
                 .map(|what| draft.unknown_outcome = what)
@@ -315,6 +340,7 @@ pub static KEYS: &[Key] = &[
         about: "Once told to stop (SIGTERM, SIGINT): how long clients may take to get what they have asked for",
         default: Some("5s"),
         expected: "a duration such as 5s or 500ms, up to 10m",
+        is_of_process: true,
         ..key("shutdown-grace", |draft, texts| {
             one(texts, |text| {
                 parse::duration(text, Duration::ZERO..=TEN_MINUTES)
@@ -361,6 +387,7 @@ pub static KEYS: &[Key] = &[
         about: "How long a session reads at the primary what it has written; 0 = it may read older values at a replica",
         default: Some("1s"),
         expected: "a duration such as 1s or 500ms, up to 10m, or 0",
+        is_live: true,
         ..key("read-own-writes", |draft, texts| {
             one(texts, |text| {
                 parse::duration(text, Duration::ZERO..=TEN_MINUTES)
@@ -405,7 +432,7 @@ pub static KEYS: &[Key] = &[
         expected: "commands such as flushall or config|set, or ACL categories such as @dangerous, with commas between them",
         is_list: true,
         ..key("deny", |draft, texts| {
-            draft.denied = patterns(texts)?;
+            draft.denied = parse::patterns(texts)?;
             Ok(())
         })
     },
@@ -415,7 +442,7 @@ pub static KEYS: &[Key] = &[
         expected: "commands such as debug or migrate, or ACL categories, with commas between them",
         is_list: true,
         ..key("allow", |draft, texts| {
-            draft.allowed = patterns(texts)?;
+            draft.allowed = parse::patterns(texts)?;
             Ok(())
         })
     },
@@ -442,6 +469,8 @@ pub static KEYS: &[Key] = &[
         about: "What is logged (to standard error): error, warn, info, debug or trace",
         default: Some("info"),
         expected: "error, warn, info, debug or trace",
+        is_of_process: true,
+        is_live: true,
         ..key("log-level", |draft, texts| {
             one(texts, |text| parse::word(text, LOG_LEVELS)).map(|level| draft.log_level = level)
         })
@@ -451,6 +480,7 @@ pub static KEYS: &[Key] = &[
         about: "How it is logged: human, the only one so far",
         default: Some("human"),
         expected: "human, the only one so far",
+        is_of_process: true,
         ..key("log-format", |draft, texts| {
             one(texts, |text| parse::word(text, LOG_FORMATS))
                 .map(|format| draft.log_format = format)
@@ -461,17 +491,12 @@ pub static KEYS: &[Key] = &[
         about: "Configuration file (TOML) with the keys of this table",
         expected: "a TOML file",
         is_in_file: false,
+        is_of_process: true,
         ..key("config", |draft, texts| {
             one(texts, |text| Ok(PathBuf::from(text))).map(|path| draft.file = Some(path))
         })
     },
 ];
-
-/// Commands and categories, in lists with commas.
-fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Problem> {
-    let words = texts.iter().flat_map(|text| text.split(','));
-    words.map(|word| parse::pattern(word.trim())).collect()
-}
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other readers")]
 fn path(text: &str) -> Result<PathBuf, Problem> {

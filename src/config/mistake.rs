@@ -22,6 +22,12 @@ pub struct Mistake {
 /// Where a value was set. The order is precedence: what comes first wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
+    /// In the file, for one listener alone.
+    Listener {
+        path: Arc<PathBuf>,
+        /// Counted from 1.
+        line: usize,
+    },
     Flag(&'static str),
     /// A variable of slotcar's own.
     Environment(String),
@@ -81,10 +87,11 @@ impl Origin {
     /// The lower wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
-            Self::Flag(_) => 0,
-            Self::Environment(_) => 1,
-            Self::File { .. } => 2,
-            Self::AppName(_) => 3,
+            Self::Listener { .. } => 0,
+            Self::Flag(_) => 1,
+            Self::Environment(_) => 2,
+            Self::File { .. } => 3,
+            Self::AppName(_) => 4,
         }
     }
 }
@@ -94,7 +101,9 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(name) => write!(f, "flag --{name}"),
             Self::Environment(name) => write!(f, "environment {name}"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line } | Self::Listener { path, line } => {
+                write!(f, "{}:{line}", path.display())
+            }
             Self::AppName(name) => write!(f, "environment {name}"),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tracing::level_filters::LevelFilter;
 pub use environment::Environment;
 pub use flags::{CommandLine, Flags, Task};
 pub use limits::Limits;
+pub use live::{Changes, Said};
 pub use mistake::{ConfigError, Mistake, Origin};
-pub use reload::Reloading;
+pub use reload::{Changed, Reloading};
 pub use resolve::{resolve, show};
 pub use secret::Secret;
 pub use users::{Logins, Users};
@@ -32,6 +34,7 @@ mod flags;
 mod key;
 pub mod keys;
 pub mod limits;
+mod live;
 mod mistake;
 mod parse;
 pub mod reference;
@@ -85,6 +88,12 @@ pub struct Config {
     pub node_zones: HashMap<String, Arc<str>>,
     /// What clients may not use, and may though it is refused to all otherwise.
     pub rules: Arc<Rules>,
+    /// Where a part of it stands.
+    pub file: Option<PathBuf>,
+    /// Of listeners that have their own, which are none of `listeners`.
+    pub others: Vec<Self>,
+    /// What of it was set, to be compared with what is set later.
+    pub said: Said,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
     pub limits: Limits,

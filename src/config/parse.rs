@@ -313,6 +313,12 @@ fn within<T: PartialOrd>(text: &str, value: T, range: RangeInclusive<T>) -> Resu
 pub(super) const DEFAULT_PORT: u16 = 6379;
 pub(super) const DEFAULT_SENTINEL_PORT: u16 = 26_379;
 
+/// Commands and categories, in lists with commas.
+pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Problem> {
+    let words = texts.iter().flat_map(|text| text.split(','));
+    words.map(|word| pattern(word.trim())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::file::LISTENER;
+use super::key::Key;
 use super::keys::KEYS;
 
 /// The table as Markdown, for the README.
@@ -22,8 +24,9 @@ pub fn markdown() -> String {
             .map(|default| format!("`{default}`"))
             .unwrap_or_default();
         let (variable, about) = (key.variable(), key.about);
+        let live = if key.is_live { " ↻" } else { "" };
         out.push_str(&format!(
-            "| {flag} | `{variable}`{app_name} | {default} | {about} |\n"
+            "| {flag} | `{variable}`{app_name} | {default} | {about}{live} |\n"
         ));
     }
     out
@@ -31,31 +34,48 @@ pub fn markdown() -> String {
 
 /// A JSON schema (2020-12) of the configuration file, for editors that understand TOML.
 pub fn json_schema() -> Value {
-    let mut properties = Map::new();
-    for key in KEYS.iter().filter(|key| key.is_in_file) {
-        let scalar = json!({"type": ["string", "integer", "boolean"]});
-        let mut property = Map::new();
-        if key.is_list {
-            let item = json!({"type": ["string", "object"]});
-            let list = json!({"type": "array", "items": item});
-            property.insert("anyOf".to_owned(), json!([{"type": "string"}, list]));
-        } else if let Some(object) = scalar.as_object() {
-            property.extend(object.clone());
-        }
-        property.insert(
-            "description".to_owned(),
-            json!(format!("{}. Expected: {}.", key.about, key.expected)),
-        );
-        if let Some(default) = key.default {
-            property.insert("default".to_owned(), json!(default));
-        }
-        properties.insert(key.name.to_owned(), Value::Object(property));
-    }
+    let mut all = properties(|_| true);
+    let own = properties(|key| !key.is_of_process);
+    let listener = json!({
+        "description": "A listener with its own settings: as all others, but for what stands here.",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["listen"],
+            "properties": own,
+        },
+    });
+    all.insert(LISTENER.to_owned(), listener);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "slotcar",
         "type": "object",
         "additionalProperties": false,
-        "properties": properties,
+        "properties": all,
     })
+}
+
+fn properties(are_wanted: impl Fn(&Key) -> bool) -> Map<String, Value> {
+    let keys = KEYS.iter().filter(|key| key.is_in_file && are_wanted(key));
+    keys.map(|key| (key.name.to_owned(), property(key)))
+        .collect()
+}
+
+fn property(key: &Key) -> Value {
+    let mut property = Map::new();
+    if key.is_list {
+        let item = json!({"type": ["string", "object"]});
+        let list = json!({"type": "array", "items": item});
+        property.insert("anyOf".to_owned(), json!([{"type": "string"}, list]));
+    } else {
+        let types = json!(["string", "integer", "boolean"]);
+        property.insert("type".to_owned(), types);
+    }
+    let description = format!("{}. Expected: {}.", key.about, key.expected);
+    property.insert("description".to_owned(), json!(description));
+    if let Some(default) = key.default {
+        property.insert("default".to_owned(), json!(default));
+    }
+    Value::Object(property)
 }

@@ -1,4 +1,4 @@
-//! What a running process takes anew when its files change: passwords and certificates.
+//! What a running process takes anew when its files change: passwords, certificates, users. For the configuration itself see `live`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,8 +12,18 @@ pub struct Reloading {
     secrets: Vec<Secret>,
     to_servers: Vec<ClientTls>,
     to_clients: Vec<ServerTls>,
-    users: Option<Users>,
+    users: Vec<Users>,
     files: Vec<(PathBuf, Signature)>,
+    config_file: Option<(PathBuf, Signature)>,
+}
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The configuration file.
+    pub configuration: bool,
+    /// One of the files that it names.
+    pub named: bool,
 }
 
 /// What changes when a file does: the file itself, when it was written, and how long it is. None: it is not there.
@@ -21,28 +31,20 @@ type Signature = Option<(u64, (i64, i64), u64)>;
 
 impl Reloading {
     pub fn of(config: &Config) -> Self {
-        let sentinel = match &config.upstream {
-            Upstream::Sentinel { credentials, .. } => credentials.as_ref(),
-            Upstream::Cluster { .. } | Upstream::Server { .. } => None,
-        };
-        let credentials = config.credentials.iter().chain(sentinel);
-        let listeners = config.listeners.iter();
         let mut reloading = Self {
-            secrets: credentials.map(|each| each.password.clone()).collect(),
-            to_servers: config
-                .tls
-                .iter()
-                .chain(&config.sentinel_tls)
-                .cloned()
-                .collect(),
-            // All share one.
-            to_clients: listeners
-                .filter_map(|each| each.tls.clone())
-                .take(1)
-                .collect(),
-            users: config.logins.users().cloned(),
+            secrets: Vec::new(),
+            to_servers: Vec::new(),
+            to_clients: Vec::new(),
+            users: Vec::new(),
             files: Vec::new(),
+            config_file: config.file.clone().map(|path| {
+                let signature = signature(&path);
+                (path, signature)
+            }),
         };
+        for each in std::iter::once(config).chain(&config.others) {
+            reloading.add(each);
+        }
         let paths: Vec<PathBuf> = reloading.paths().map(Path::to_owned).collect();
         let signed = paths.into_iter().map(|path| {
             let signature = signature(&path);
@@ -52,15 +54,33 @@ impl Reloading {
         reloading
     }
 
-    /// Whether a file has changed since the last call.
-    pub fn has_changed(&mut self) -> bool {
-        let mut changed = false;
-        for (path, before) in &mut self.files {
+    fn add(&mut self, config: &Config) {
+        let sentinel = match &config.upstream {
+            Upstream::Sentinel { credentials, .. } => credentials.as_ref(),
+            Upstream::Cluster { .. } | Upstream::Server { .. } => None,
+        };
+        let credentials = config.credentials.iter().chain(sentinel);
+        self.secrets
+            .extend(credentials.map(|each| each.password.clone()));
+        let to_servers = config.tls.iter().chain(&config.sentinel_tls);
+        self.to_servers.extend(to_servers.cloned());
+        // All of its listeners share one.
+        let to_clients = config.listeners.iter().filter_map(|each| each.tls.clone());
+        self.to_clients.extend(to_clients.take(1));
+        self.users.extend(config.logins.users().cloned());
+    }
+
+    /// Which files have changed since the last call.
+    pub fn changed(&mut self) -> Changed {
+        let mut has_changed = |(path, before): &mut (PathBuf, Signature)| {
             let now = signature(path);
-            changed |= *before != now;
-            *before = now;
+            std::mem::replace(before, now) != now
+        };
+        Changed {
+            configuration: self.config_file.iter_mut().any(&mut has_changed),
+            // All of them are to be looked at.
+            named: (self.files.iter_mut()).fold(false, |any, file| has_changed(file) | any),
         }
-        changed
     }
 
     /// Takes all of it anew. Returns what is wrong; where something is, all stays as it was.
@@ -75,7 +95,7 @@ impl Reloading {
 
     /// Whether there is anything to look at.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.files.is_empty() && self.config_file.is_none()
     }
 
     fn paths(&self) -> impl Iterator<Item = &Path> {

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::draft::{Draft, FilesDraft, Given};
-use super::file;
+use super::file::{self, LISTENER, Own};
 use super::key::Key;
 use super::keys::KEYS;
 use super::mistake::{Mistake, Origin, shown};
 use super::parse::ListenerDraft;
 use super::{
-    Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Logins, Secret,
+    Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Logins, Said, Secret,
     Upstream,
 };
 use crate::command::rules::Rules;
@@ -22,7 +22,7 @@ use crate::topology::Endpoint;
 /// # Errors
 /// Every mistake that was found.
 pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
-    Resolving::of(flags, environment).finish()
+    All::of(flags, environment).finish()
 }
 
 /// The same as lines of a file, each with where its value was set; defaults are comments, secrets are not shown.
@@ -30,9 +30,85 @@ pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, Confi
 /// # Errors
 /// Every mistake that was found.
 pub fn show(flags: &Flags, environment: &Environment) -> Result<String, ConfigError> {
-    let resolving = Resolving::of(flags, environment);
-    let lines: String = KEYS.iter().filter_map(|key| resolving.line(key)).collect();
-    resolving.finish().map(|_| lines)
+    let all = All::of(flags, environment);
+    let mut lines: String = KEYS.iter().filter_map(|key| all.main.line(key)).collect();
+    for listener in &all.listeners {
+        lines.push_str(&format!("\n[[{LISTENER}]]\n"));
+        let is_own = |key: &&Key| {
+            let given = listener.given_for(key.target());
+            given.is_some_and(|given| matches!(given.origin, Origin::Listener { .. }))
+        };
+        lines.extend(
+            KEYS.iter()
+                .filter(is_own)
+                .filter_map(|key| listener.line(key)),
+        );
+    }
+    all.finish().map(|_| lines)
+}
+
+/// The configuration, and those of the listeners that have their own.
+struct All {
+    main: Resolving,
+    listeners: Vec<Resolving>,
+}
+
+impl All {
+    fn of(flags: &Flags, environment: &Environment) -> Self {
+        let mut main = Resolving::default();
+        main.apply_defaults();
+        let own = main.gather(flags, environment);
+        let all_given = main.given.clone();
+        main.decide();
+        let listeners = own.into_iter().map(|own| Resolving::own(own, &all_given));
+        Self {
+            listeners: listeners.collect(),
+            main,
+        }
+    }
+
+    fn finish(mut self) -> Result<Config, ConfigError> {
+        self.check_addresses();
+        let mut mistakes = std::mem::take(&mut self.main.mistakes);
+        for listener in &mut self.listeners {
+            for mistake in std::mem::take(&mut listener.mistakes) {
+                // What is wrong for all is told once.
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(ConfigError(mistakes));
+        }
+        let others = self.listeners.into_iter().map(Resolving::finish);
+        Ok(Config {
+            others: others.collect(),
+            ..self.main.finish()
+        })
+    }
+
+    /// Nobody can listen where somebody else does.
+    fn check_addresses(&mut self) {
+        let mut seen: Vec<ListenAddr> = Vec::new();
+        for one in std::iter::once(&mut self.main).chain(&mut self.listeners) {
+            let listen: Vec<ListenAddr> = one
+                .draft
+                .listen
+                .iter()
+                .map(|listener| listener.address.clone())
+                .collect();
+            for address in listen {
+                let is_any_port = matches!(address, ListenAddr::Tcp(at) if at.port() == 0);
+                if seen.contains(&address) && !is_any_port {
+                    let problem =
+                        format!("names {address} a second time; expected each address once");
+                    one.reject_at("listen", problem);
+                }
+                seen.push(address);
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -49,16 +125,41 @@ struct Resolving {
 }
 
 impl Resolving {
-    fn of(flags: &Flags, environment: &Environment) -> Self {
-        let mut resolving = Self::default();
-        resolving.apply_defaults();
-        resolving.gather(flags, environment);
-        resolving.apply_winners();
-        resolving.check_usernames();
-        resolving.choose_upstream();
-        resolving.make_tls();
-        resolving.check_protection();
-        resolving
+    /// The configuration of a listener that has its own: what it does not say itself is as for all others, but for addresses,
+    /// and, if it names an upstream, for what was said of another one.
+    fn own(own: Own, all: &[Given]) -> Self {
+        let mut one = Self::default();
+        one.apply_defaults();
+        let names_upstream =
+            (own.given.iter()).any(|given| UPSTREAMS.contains(&given.key.target()));
+        let is_inherited = |given: &&Given| {
+            let is_not = given.key.name == "listen" || given.key.is_of_upstream && names_upstream;
+            !is_not
+        };
+        one.given = own.given;
+        one.given.extend(all.iter().filter(is_inherited).cloned());
+        let has_address = one.given_for("listen").is_some();
+        if !has_address {
+            one.mistakes.push(Mistake {
+                key: LISTENER.to_owned(),
+                origin: Some(own.origin),
+                problem: "has no listen; expected the address for which the other keys are"
+                    .to_owned(),
+            });
+        }
+        one.decide();
+        if !has_address {
+            one.draft.listen.clear();
+        }
+        one
+    }
+
+    fn decide(&mut self) {
+        self.apply_winners();
+        self.check_usernames();
+        self.choose_upstream();
+        self.make_tls();
+        self.check_protection();
     }
 
     /// How a file would say what counts for a key. None: nothing was said, and there is no default.
@@ -94,18 +195,22 @@ impl Resolving {
         }
     }
 
-    fn gather(&mut self, flags: &Flags, environment: &Environment) {
+    /// Returns what listeners have for themselves.
+    fn gather(&mut self, flags: &Flags, environment: &Environment) -> Vec<Own> {
+        let mut listeners = Vec::new();
         self.given.extend(flags.0.iter().cloned());
         self.given.extend(environment.own(&mut self.mistakes));
         let config = self.given_for("config").cloned();
         if let Some(config) = config {
             self.apply(&config);
-            if let Some(path) = self.draft.file.take() {
-                let read = file::read(&path, config.origin, &mut self.mistakes);
-                self.given.extend(read);
+            if let Some(path) = self.draft.file.clone() {
+                let said = file::read(&path, config.origin, &mut self.mistakes);
+                self.given.extend(said.given);
+                listeners = said.listeners;
             }
         }
         self.given.extend(environment.app(&mut self.mistakes));
+        listeners
     }
 
     fn apply_winners(&mut self) {
@@ -287,14 +392,16 @@ impl Resolving {
         });
     }
 
-    fn finish(self) -> Result<Config, ConfigError> {
-        if !self.mistakes.is_empty() {
-            return Err(ConfigError(self.mistakes));
-        }
+    /// There are no mistakes.
+    fn finish(self) -> Config {
+        let said = Said::of(&self.given);
         let server = self.server();
         let mut draft = self.draft;
         let (upstream, credentials) = what_stands_behind(&mut draft, self.upstream, server);
-        Ok(Config {
+        Config {
+            others: Vec::new(),
+            file: draft.file,
+            said,
             listeners: draft
                 .listen
                 .into_iter()
@@ -335,7 +442,7 @@ impl Resolving {
             log_level: draft.log_level,
             log_format: draft.log_format,
             limits: Limits::default(),
-        })
+        }
     }
 
     /// What counts for `target`, however it was given.

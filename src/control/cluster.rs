@@ -23,7 +23,9 @@ use super::replicas::{Heard, Replicas};
 use super::scout::{Said, Scouts};
 use super::sentinel::{STATIONS, Stations, listen};
 use super::wire::{Dialer, within};
-use super::{AskFailure, Failed, Hint, NodeFacts, Publisher, Source, SourceKind, Status, Timings};
+use super::{
+    AskFailure, Failed, Hint, NodeFacts, Publisher, Seeds, Source, SourceKind, Status, Timings,
+};
 use crate::clock::{Now, now};
 use crate::topology::{Endpoint, SLOT_COUNT, Topology};
 
@@ -55,6 +57,8 @@ pub(super) async fn run(
 
 struct Driver {
     kind: SourceKind,
+    seeds: Seeds,
+    seeds_used: Arc<Vec<Endpoint>>,
     stations: Stations,
     listeners: JoinSet<()>,
     refresh: Refresh,
@@ -112,13 +116,21 @@ impl Driver {
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
         let (replicas, heard) = Replicas::new(replica_reads, dialer.clone());
         let stations = Stations::default();
-        stations.set(seeds.clone());
-        let mut refresh = Refresh::new(now(), seeds, timings.clone(), Random::from_system());
+        let first = seeds.load_full();
+        stations.set(first.to_vec());
+        let mut refresh = Refresh::new(
+            now(),
+            first.to_vec(),
+            timings.clone(),
+            Random::from_system(),
+        );
         if !matches!(kind, SourceKind::Cluster) {
             refresh.ask_seeds_only();
         }
         let asker = Asker::new(&kind, dialer.clone(), timings.ask_timeout);
         let driver = Self {
+            seeds_used: first,
+            seeds,
             stations,
             listeners: JoinSet::new(),
             refresh,
@@ -179,8 +191,19 @@ impl Driver {
         self.stations.set(all.collect());
     }
 
+    /// Others may be asked from now on than so far.
+    fn take_seeds(&mut self) {
+        let seeds = self.seeds.load();
+        if !Arc::ptr_eq(&seeds, &self.seeds_used) {
+            self.seeds_used = Arc::clone(&seeds);
+            self.stations.set(seeds.to_vec());
+            self.refresh.set_seeds(seeds.to_vec());
+        }
+    }
+
     /// Starts what is due.
     fn begin(&mut self, now: Now) {
+        self.take_seeds();
         if let Some((round, asked)) = self.refresh.take_round(now) {
             debug!(round, ?asked, "asking for the topology");
             let troubled = self.refresh.is_troubled(now);

@@ -174,8 +174,8 @@ impl HintSender {
 /// Where to learn from and how.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// At least one. Names are resolved anew each time.
-    pub seeds: Vec<Endpoint>,
+    /// At least one; may change. Names are resolved anew each time.
+    pub seeds: Seeds,
     pub kind: SourceKind,
     /// For the nodes.
     pub credentials: Option<Credentials>,
@@ -196,7 +196,7 @@ impl Source {
     pub fn new(seeds: Vec<Endpoint>) -> Self {
         let probe_interval = Some(Duration::from_millis(500));
         Self {
-            seeds,
+            seeds: Arc::new(ArcSwap::from_pointee(seeds)),
             kind: SourceKind::Cluster,
             credentials: None,
             tls: None,
@@ -208,6 +208,9 @@ impl Source {
         }
     }
 }
+
+/// Whom to ask first. Clones share what is stored.
+pub type Seeds = Arc<ArcSwap<Vec<Endpoint>>>;
 
 /// What the seeds are, and so how they are asked.
 #[derive(Clone, Debug)]
@@ -262,7 +265,7 @@ impl Default for Timings {
 /// # Errors
 /// No seed is given, or the system gives no thread or no event queue.
 pub fn start(source: Source) -> io::Result<(Control, ControlThread)> {
-    if source.seeds.is_empty() {
+    if source.seeds.load().is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "no seed to learn the topology from",

@@ -119,6 +119,11 @@ impl Refresh {
         self.asks_nodes = false;
     }
 
+    /// The seeds have changed.
+    pub(super) fn set_seeds(&mut self, seeds: Vec<Endpoint>) {
+        self.seeds = seeds;
+    }
+
     /// These may be asked as well as the seeds.
     pub(super) fn learn_seeds(&mut self, learnt: Vec<Endpoint>) {
         self.learnt_seeds = learnt;

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -47,7 +47,8 @@ pub struct Doors {
     pub workers: Arc<[Door]>,
     /// The id of the newest client: `CLIENT ID`.
     pub ids: Arc<AtomicU64>,
-    pub clients_max: usize,
+    /// May change.
+    pub clients_max: Arc<AtomicUsize>,
     pub counts: Arc<DoorCounts>,
     /// Clients that were turned away may read why for this long, and as many of them at a time.
     pub linger: Duration,
@@ -166,8 +167,11 @@ impl Door {
         }
     }
 
-    /// Rings at the worker whenever something has been published.
-    pub fn announce(&self, mut changes: watch::Receiver<u64>) -> impl Future<Output = ()> + use<> {
+    /// Rings at the worker whenever there is something new for it.
+    pub fn announce<T>(
+        &self,
+        mut changes: watch::Receiver<T>,
+    ) -> impl Future<Output = ()> + use<T> {
         let bell = self.bell.clone();
         async move {
             while changes.changed().await.is_ok() {
@@ -325,7 +329,7 @@ const TLS_HANDSHAKE: u8 = 22;
 
 async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Address)) {
     doors.counts.received.fetch_add(1, Ordering::Relaxed);
-    if doors.clients() >= doors.clients_max {
+    if doors.clients() >= doors.clients_max.load(Ordering::Relaxed) {
         doors.counts.refused.fetch_add(1, Ordering::Relaxed);
         return turn_away(doors, stream);
     }

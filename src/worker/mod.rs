@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use self::accept::{Accepted, Door};
 use self::errands::{Dialed, Errands};
-use self::hub::Hub;
+use self::hub::{Hub, Live};
 use self::sockets::Sockets;
 use crate::clock::{self, Now};
 use crate::config::Logins;
@@ -71,6 +71,7 @@ pub struct Worker {
     stop: Option<Stop>,
     pressure: Pressure,
     gauge: Gauge,
+    live: watch::Receiver<Live>,
     /// Where sessions begin.
     database: u32,
     /// Whom clients have to be.
@@ -122,7 +123,7 @@ pub struct Setup {
     pub changes: watch::Receiver<u64>,
     pub hints: HintSender,
     pub errands: Errands,
-    pub gauge: Gauge,
+    pub live: watch::Receiver<Live>,
     /// Where sessions begin.
     pub database: u32,
     /// Whom clients have to be.
@@ -210,10 +211,11 @@ impl Worker {
             changes,
             hints,
             errands,
-            gauge,
+            mut live,
             database,
             logins,
         } = setup;
+        let gauge = Gauge::new(live.borrow_and_update().memory_max);
         let poll = Poll::new()?;
         let bell = Bell(Arc::new(Waker::new(poll.registry(), Name::Bell.token())?));
         let shared = Arc::new(Shared::default());
@@ -236,6 +238,7 @@ impl Worker {
             stop: None,
             pressure: Pressure::default(),
             gauge,
+            live,
             database,
             logins,
             hints,
@@ -342,6 +345,9 @@ impl Worker {
         while let Ok(accepted) = self.accepted.try_recv() {
             self.on_arrival(accepted);
         }
+        if self.live.has_changed().unwrap_or(false) {
+            self.take_live();
+        }
         if self.changes.has_changed().unwrap_or(false) {
             self.take_published();
         }
@@ -396,6 +402,13 @@ impl Worker {
         {
             self.hub.on_memory(self.now, pressure);
         }
+    }
+
+    /// Takes a changed configuration.
+    fn take_live(&mut self) {
+        let live = self.live.borrow_and_update().clone();
+        self.gauge = Gauge::new(live.memory_max);
+        self.hub.on_live(self.now, &live);
     }
 
     /// Takes what the control plane publishes.

@@ -34,6 +34,7 @@ macro_rules! on_both {
 mod blocking;
 mod bytes;
 mod clients;
+mod configuration;
 mod data_types;
 mod failover;
 mod fake_nodes;

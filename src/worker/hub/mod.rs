@@ -77,8 +77,23 @@ use crate::upstream::link::Link;
 const SPARE_BYTES_MAX: usize = 1024 * 1024;
 const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// What a hub is told once.
-#[derive(Debug)]
+/// What may change while a hub works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// How long requests are held.
+    pub hold_max: Duration,
+    pub unknown_outcome: UnknownOutcome,
+    /// Bytes that the process may have; 0: as many as it wants.
+    pub memory_max: usize,
+    pub clients_max: u64,
+    /// How long a client may ask for nothing. None: for ever.
+    pub client_idle_timeout: Option<Duration>,
+    /// How long a session reads at the primary what it has written.
+    pub read_own_writes: Duration,
+}
+
+/// What a hub is told at its start; of it only what is [`Live`] changes.
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub limits: Limits,
     pub request: RequestLimits,
@@ -337,6 +352,26 @@ impl Hub {
     pub fn on_node_facts(&mut self, commands: Arc<CommandTable>, face: Face) {
         self.commands = commands;
         self.face = face;
+    }
+
+    /// The configuration has changed.
+    pub fn on_live(&mut self, now: Now, live: &Live) {
+        let settings = Arc::make_mut(&mut self.settings);
+        let Live {
+            hold_max,
+            unknown_outcome,
+            memory_max,
+            clients_max,
+            client_idle_timeout,
+            read_own_writes,
+        } = *live;
+        settings.retry.hold_max = hold_max;
+        settings.unknown_outcome = unknown_outcome;
+        settings.memory_max = memory_max;
+        settings.clients_max = clients_max;
+        settings.client_idle_timeout = client_idle_timeout;
+        settings.read_own_writes = read_own_writes;
+        self.idle_clients_check = client_idle_timeout.map(|_| now);
     }
 
     /// Why the cluster's topology cannot be learnt; empty if it can.

@@ -1,0 +1,137 @@
+//! What control plane and workers are given, made of a configuration.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use crate::config::{self, Config, ReadFrom, Upstream};
+use crate::control::{Credentials, ReplicaReads, Source, SourceKind};
+use crate::resp::reply::ReplyLimits;
+use crate::resp::request::RequestLimits;
+use crate::route::verdict::RetryLimits;
+use crate::topology::{Endpoint, Keyspace};
+use crate::upstream::backoff::BackoffLimits;
+use crate::upstream::handshake::Greeting;
+use crate::worker::hub::{Live, Settings};
+
+pub(super) fn source(config: &Config) -> Source {
+    let kind = match &config.upstream {
+        Upstream::Cluster { .. } => SourceKind::Cluster,
+        Upstream::Sentinel {
+            master_name,
+            credentials,
+            ..
+        } => SourceKind::Sentinel {
+            master_name: master_name.as_str().into(),
+            credentials: credentials.as_ref().map(log_in),
+            tls: config.sentinel_tls.clone(),
+        },
+        Upstream::Server { .. } => SourceKind::Server,
+    };
+    Source {
+        kind,
+        credentials: config.credentials.as_ref().map(log_in),
+        tls: config.tls.clone(),
+        replica_reads: (config.read_from != ReadFrom::Primary).then(|| ReplicaReads {
+            lag_max: config.replica_lag_max,
+            zones: Arc::new(config.node_zones.clone()),
+        }),
+        rules: config.rules.clone(),
+        probe_interval: config.probe_interval,
+        ..Source::new(seeds(&config.upstream))
+    }
+}
+
+/// Whom to ask first.
+pub(super) fn seeds(upstream: &Upstream) -> Vec<Endpoint> {
+    match upstream {
+        Upstream::Cluster { seeds } => seeds.clone(),
+        Upstream::Sentinel { sentinels, .. } => sentinels.clone(),
+        Upstream::Server { endpoint, .. } => vec![endpoint.clone()],
+    }
+}
+
+/// What may change while workers work.
+pub(super) fn live(config: &Config) -> Live {
+    Live {
+        hold_max: config.failover_hold,
+        unknown_outcome: config.unknown_outcome,
+        memory_max: config.memory_max.unwrap_or(0),
+        clients_max: config.clients_max as u64,
+        client_idle_timeout: config.client_idle_timeout,
+        read_own_writes: config.read_own_writes,
+    }
+}
+
+fn log_in(credentials: &config::Credentials) -> Credentials {
+    Credentials {
+        user: credentials.username.clone(),
+        password: credentials.password.clone(),
+    }
+}
+
+/// How keys are spread over what stands behind.
+pub(super) fn keyspace(upstream: &Upstream) -> Keyspace {
+    match upstream {
+        Upstream::Cluster { .. } => Keyspace::Hashed,
+        Upstream::Sentinel { .. } | Upstream::Server { .. } => Keyspace::Whole,
+    }
+}
+
+/// Where sessions begin.
+pub(super) fn database(upstream: &Upstream) -> u32 {
+    match upstream {
+        Upstream::Server { database, .. } => *database,
+        Upstream::Cluster { .. } | Upstream::Sentinel { .. } => 0,
+    }
+}
+
+pub(super) fn settings(
+    config: &Config,
+    port: u16,
+    random: &RandomState,
+    worker: usize,
+) -> Settings {
+    let limits = config.limits.clone();
+    let credentials = config.credentials.as_ref();
+    Settings {
+        retry: RetryLimits {
+            hold_max: config.failover_hold,
+            redirects_max: limits.redirects_max,
+            pause_min: limits.refused_pause_min,
+            pause_max: limits.refused_pause_max,
+        },
+        unknown_outcome: config.unknown_outcome,
+        memory_max: config.memory_max.unwrap_or(0),
+        backoff: BackoffLimits {
+            min: limits.dial_backoff_min,
+            max: limits.dial_backoff_max,
+        },
+        keyspace: keyspace(&config.upstream),
+        read_from: config.read_from,
+        read_own_writes: config.read_own_writes,
+        zone: config.zone.clone(),
+        greeting: Greeting {
+            user: credentials.and_then(|c| c.username.clone()),
+            password: credentials.map(|c| c.password.clone()),
+            client_name: config.client_name.clone(),
+            reads_replicas: config.read_from != ReadFrom::Primary
+                && keyspace(&config.upstream) == Keyspace::Hashed,
+        },
+        request: RequestLimits::default(),
+        reply: ReplyLimits::default(),
+        limits,
+        run_id: run_id(random),
+        process_id: std::process::id(),
+        port,
+        clients_max: config.clients_max as u64,
+        client_idle_timeout: config.client_idle_timeout,
+        doors: Arc::default(),
+        seed: random.hash_one(worker),
+    }
+}
+
+/// 40 hexadecimal digits, the same for all workers of a process.
+fn run_id(random: &RandomState) -> String {
+    let words = (0..3).map(|word| format!("{:016x}", random.hash_one(("run id", word))));
+    words.collect::<String>().chars().take(40).collect()
+}
