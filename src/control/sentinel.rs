@@ -138,7 +138,13 @@ async fn listen_to(
 ) -> AskFailure {
     let subscribed = within(patience, async {
         let mut wire = dialer.dial(station, patience).await?;
-        wire.ask(&[&["SUBSCRIBE", "+switch-master"]]).await?;
+        wire.ask(
+            &NEWS
+                .map(|channel| ["SUBSCRIBE", channel])
+                .each_ref()
+                .map(<[_; 2]>::as_slice),
+        )
+        .await?;
         Ok(wire)
     });
     let mut wire = match subscribed.await {
@@ -155,13 +161,14 @@ async fn listen_to(
     }
 }
 
-/// Whether a message is `<master name> <old host> <old port> <new host> <new port>` of this name.
+/// Whether a message is about this primary: `<name> <old host> <old port> <new host> <new port>`, or
+/// `slave <name> <host> <port> @ <name of the primary> <host> <port>`.
 fn is_about(push: &BytesFrame, master_name: &str) -> bool {
     let BytesFrame::Array(items) = push else {
         return false;
     };
     let payload = items.last().and_then(text).unwrap_or_default();
-    payload.split(' ').next() == Some(master_name)
+    payload.split(' ').any(|word| word == master_name)
 }
 
 /// The endpoints in an array of flat maps, without those that have one of these flags.
@@ -203,8 +210,12 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Replicas of one primary, and Sentinels of one, that are taken note of.
 const MEMBERS_MAX: usize = 64;
 
-/// Sentinels that are listened to at the same time: the news comes from one of them also while another fails.
-pub(super) const STATIONS: usize = 2;
+/// When all have been told of a new primary, and before that, when the Sentinel that leads the failover has seen it: the old one goes on taking writes that
+/// are lost until it is left. Source: "Sentinel API, Pub/Sub messages" in the servers' documentation.
+const NEWS: [&str; 2] = ["+switch-master", "+promoted-slave"];
+
+/// Sentinels that are listened to at the same time: the one that leads should be among them, and there are mostly three.
+pub(super) const STATIONS: usize = 3;
 
 #[cfg(test)]
 mod tests {

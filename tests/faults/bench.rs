@@ -133,4 +133,4 @@ fn told(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Time for the load to find its pace before anything happens.
-const WARM: Duration = Duration::from_millis(700);
+pub const WARM: Duration = Duration::from_millis(700);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::client::Gap;
 use crate::ledger::Counter;
 use crate::load::Switch;
+use crate::nodes::Guide;
 use crate::support::{Conn, Value};
 
 pub struct Direct {
@@ -20,7 +21,7 @@ pub struct Direct {
     pub times: Vec<(Instant, Duration)>,
     /// Answers that cannot be right.
     pub wrong: Vec<String>,
-    nodes: Arc<RwLock<Vec<SocketAddr>>>,
+    guide: Arc<RwLock<Guide>>,
     /// The node that accepted last, and the connection to it.
     at: Option<(SocketAddr, Conn)>,
 }
@@ -33,14 +34,14 @@ enum Said {
 }
 
 impl Direct {
-    pub fn new(counter: Counter, nodes: Arc<RwLock<Vec<SocketAddr>>>) -> Direct {
+    pub fn new(counter: Counter, guide: Arc<RwLock<Guide>>) -> Direct {
         Direct {
             counter,
             gaps: Vec::new(),
             last_good: Instant::now(),
             times: Vec::new(),
             wrong: Vec::new(),
-            nodes,
+            guide,
             at: None,
         }
     }
@@ -82,8 +83,8 @@ impl Direct {
             }
         }
         while !switch.is_stopped() {
-            let nodes = self.nodes.read().unwrap().clone();
-            for addr in nodes {
+            let guide = self.guide.read().unwrap().clone();
+            for addr in guide.candidates() {
                 if avoided.is_some_and(|(node, since)| node == addr && since.elapsed() < AVOIDED) {
                     continue;
                 }

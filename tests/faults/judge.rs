@@ -166,7 +166,7 @@ pub fn losses(seen: &Seen, faults: &[Fault]) -> Check {
             })
     };
     let fresh = seen.ops().filter(|op| last_moment(op)).count();
-    let check = Check::at_most("acknowledged increments lost", lost, direct + fresh);
+    let check = Check::at_most(LOST, lost, direct + fresh);
     Check {
         allowed: format!("{} (directly {direct}, just acked {fresh})", check.allowed),
         ..check
@@ -270,6 +270,7 @@ fn total(lost: impl Iterator<Item = i64>) -> usize {
     usize::try_from(lost.sum::<i64>()).expect("losses are positive")
 }
 
+pub const LOST: &str = "acknowledged increments lost";
 /// A primary sends to its replica what it has executed before it waits for more; this is plenty.
 const REPLICATION_LAG: Duration = Duration::from_millis(10);
 /// A kill takes effect within this time.

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, End, value_of};
 use crate::direct::Direct;
 use crate::ledger::{APART, Counter};
-use crate::support::{Cluster, Conn, slot_of, wait_until};
+use crate::nodes::{Guide, Nodes};
+use crate::support::{Conn, slot_of, wait_until};
 
 pub struct Load {
     switch: Arc<Switch>,
-    nodes: Arc<RwLock<Vec<SocketAddr>>>,
+    guide: Arc<RwLock<Guide>>,
     clients: Vec<JoinHandle<(Client, Vec<Counter>)>>,
     direct: Vec<JoinHandle<Direct>>,
     /// The keys of the clients of slotcar, with their shards.
@@ -59,8 +60,8 @@ enum Job {
 
 impl Load {
     /// `name` is part of every key. `keep_all`: of everything that is asked, or only of trouble, a note is kept.
-    pub fn start(name: &str, slotcar: SocketAddr, cluster: &Cluster, keep_all: bool) -> Load {
-        let mut keys = Keys::new(name, cluster);
+    pub fn start(name: &str, slotcar: SocketAddr, behind: &dyn Nodes, keep_all: bool) -> Load {
+        let mut keys = Keys::new(name, behind);
         let jobs: Vec<Job> = (0..WRITERS + READERS)
             .map(|client| match client {
                 writer if writer < WRITERS => Job::Write(counters(&mut keys, writer)),
@@ -70,11 +71,10 @@ impl Load {
         let measures: Vec<Counter> = (0..keys.shards)
             .map(|shard| Counter::new(keys.take(shard), shard, base(WRITERS + shard, 0)))
             .collect();
-        store(cluster, &keys, &jobs, &measures);
+        store(behind, &keys, &jobs, &measures);
         let keys = jobs.iter().flat_map(Job::keys).collect();
         let switch = Arc::new(Switch::default());
-        let addrs = cluster.running().map(|node| cluster.addr(node)).collect();
-        let nodes = Arc::new(RwLock::new(addrs));
+        let guide = Arc::new(RwLock::new(behind.guide()));
         let clients = jobs.into_iter().enumerate().map(|(index, job)| {
             let client = Client::new(format!("{name}-{index}"), slotcar, keep_all);
             let switch = switch.clone();
@@ -82,13 +82,13 @@ impl Load {
         });
         let clients = clients.collect();
         let direct = measures.into_iter().map(|counter| {
-            let (direct, switch) = (Direct::new(counter, nodes.clone()), switch.clone());
+            let (direct, switch) = (Direct::new(counter, guide.clone()), switch.clone());
             std::thread::spawn(move || direct.run(&switch))
         });
         let direct = direct.collect();
         Load {
             switch,
-            nodes,
+            guide,
             clients,
             direct,
             keys,
@@ -103,9 +103,8 @@ impl Load {
     }
 
     /// Nodes came or went: the direct clients have to know.
-    pub fn look_at(&self, cluster: &Cluster) {
-        let addrs = cluster.running().map(|node| cluster.addr(node)).collect();
-        *self.nodes.write().unwrap() = addrs;
+    pub fn look_at(&self, behind: &dyn Nodes) {
+        *self.guide.write().unwrap() = behind.guide();
     }
 
     /// Returns when nobody has anything in flight. The connections stay.
@@ -147,13 +146,13 @@ impl Load {
 
 impl Seen {
     /// Compares what is known of the counters with what the nodes store now.
-    pub fn settle(&mut self, cluster: &Cluster) -> Vec<String> {
-        let owners = cluster.owners();
+    pub fn settle(&mut self, behind: &dyn Nodes) -> Vec<String> {
+        let owners = behind.owners();
         let mut wrong = Vec::new();
         let direct = self.direct.iter_mut().map(|direct| &mut direct.counter);
         for counter in self.counters.iter_mut().chain(direct) {
             let slot = usize::from(slot_of(&counter.key));
-            let stored = cluster.conn(owners[slot]).ok(&["GET", &counter.key]);
+            let stored = behind.conn(owners[slot]).ok(&["GET", &counter.key]);
             let number = stored.bytes().map(String::from_utf8_lossy);
             match number.and_then(|text| text.parse().ok()) {
                 Some(number) => wrong.extend(counter.on_value(number).err()),
@@ -204,8 +203,8 @@ impl Switch {
 }
 
 impl Keys {
-    pub fn new(name: &str, cluster: &Cluster) -> Keys {
-        let owners = cluster.owners();
+    pub fn new(name: &str, behind: &dyn Nodes) -> Keys {
+        let owners = behind.owners();
         let mut primaries = Vec::new();
         let shard_of = owners.iter().map(|owner| {
             let known = primaries.iter().position(|primary| primary == owner);
@@ -278,7 +277,7 @@ fn base(client: usize, index: usize) -> i64 {
 }
 
 /// Stores what is to be read, at the nodes and at their replicas.
-fn store(cluster: &Cluster, keys: &Keys, jobs: &[Job], measures: &[Counter]) {
+fn store(behind: &dyn Nodes, keys: &Keys, jobs: &[Job], measures: &[Counter]) {
     let mut requests = vec![Vec::new(); keys.shards];
     let mut set = |key: &str, shard: usize, value: String| {
         requests[shard].push(vec!["SET".to_owned(), key.to_owned(), value]);
@@ -296,8 +295,8 @@ fn store(cluster: &Cluster, keys: &Keys, jobs: &[Job], measures: &[Counter]) {
                 .for_each(|(key, shard)| set(key, *shard, value_of(key))),
         }
     }
-    for (shard, primary) in cluster.primaries().into_iter().enumerate() {
-        let mut conn: Conn = cluster.conn(primary);
+    for (shard, primary) in behind.primaries().into_iter().enumerate() {
+        let mut conn: Conn = behind.conn(primary);
         for reply in conn.pipeline(&requests[shard]) {
             assert!(reply.is_ok(), "SET at shard {shard}: {reply:?}");
         }

@@ -27,6 +27,7 @@ mod judge;
 mod ledger;
 mod load;
 mod network;
+mod nodes;
 mod rows;
 mod soak;
 #[path = "../support/mod.rs"]

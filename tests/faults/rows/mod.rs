@@ -7,6 +7,7 @@ mod outage;
 mod replaced;
 mod reshard;
 mod rolling;
+mod sentinels;
 
 use std::time::Duration;
 
@@ -65,6 +66,21 @@ pub const ALL: &[Row] = &[
         number: 5,
         name: "link cut to one node, 5 s",
         run: cut::one_link,
+    },
+    Row {
+        number: 10,
+        name: "primary killed that Sentinels watch",
+        run: sentinels::killed,
+    },
+    Row {
+        number: 11,
+        name: "the same stopped, later continued",
+        run: sentinels::stopped,
+    },
+    Row {
+        number: 12,
+        name: "SENTINEL FAILOVER by hand",
+        run: sentinels::failed_over,
     },
 ];
 
