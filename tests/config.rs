@@ -19,8 +19,8 @@ use slotcar::config::{
 
 const SECRET: &str = "hunter2-\u{e9}";
 
-/// One way to configure: flags, variables (`NAME=value`) and the text of a file. `{folder}` is a folder with `secret`
-/// and `empty` in it.
+/// One way to configure: flags, variables (`NAME=value`) and the text of a file. `{folder}` is a folder with `secret`,
+/// `empty` and `users` in it.
 #[derive(Default)]
 struct Setup<'a> {
     flags: &'a str,
@@ -40,6 +40,7 @@ impl Setup<'_> {
         let folder = Folder::new();
         fs::write(folder.0.join("secret"), format!("{SECRET}\r\n")).unwrap();
         fs::write(folder.0.join("empty"), "\n").unwrap();
+        fs::write(folder.0.join("users"), format!("app #{}\n", "0".repeat(64))).unwrap();
         let here = |text: &str| text.replace("{folder}", folder.0.to_str().unwrap());
         let mut line = vec!["slotcar".to_owned()];
         line.extend(here(self.flags).split_whitespace().map(str::to_owned));
@@ -542,7 +543,9 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
 
 #[test]
 fn every_mistake_is_told_with_its_place_and_what_was_meant() {
-    for (mut setup, expected) in mistakes_beside_a_cluster() {
+    let mistakes = mistakes_beside_a_cluster();
+    println!("{} wrong configurations beside a cluster", mistakes.len());
+    for (mut setup, expected) in mistakes {
         let variables = [setup.variables, &["REDIS_CLUSTER_NODES=a:1"]].concat();
         setup.variables = &variables;
         let error = setup.resolve().unwrap_err();
@@ -604,6 +607,19 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
             &[],
             "users-file (flag --users-file): line 1 of {folder}/secret: has no SHA-256 of a password behind a #; \
              expected a file with lines such as `app #5e88489…`"
+                .to_owned(),
+        ),
+        (
+            "--upstream redis://u:hunter2@h",
+            &[],
+            "upstream (flag --upstream): has a password in it, and everybody can see the flags of a process; \
+             expected it in a variable, in the file or in a password-file"
+                .to_owned(),
+        ),
+        (
+            "--cluster a --users-file {folder}/users --auth-pass-through on",
+            &[],
+            "auth-pass-through (flag --auth-pass-through): is on beside a users-file; expected on, or a users-file, or neither"
                 .to_owned(),
         ),
         (
@@ -669,6 +685,7 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
             ),
         ),
     ];
+    println!("{} wrong upstreams and what they need", cases.len());
     for (flags, variables, expected) in cases {
         let error = Setup {
             flags,
@@ -934,4 +951,11 @@ fn the_schema_of_the_file_is_that_of_the_table() {
         kept == schema,
         "put this into docs/slotcar.schema.json:\n{schema}"
     );
+}
+
+#[test]
+fn the_reference_page_is_that_of_the_tables() {
+    let page = reference::page();
+    let kept = include_str!("../docs/configuration.md");
+    assert!(kept == page, "put this into docs/configuration.md:\n{page}");
 }

@@ -361,11 +361,11 @@ pub static KEYS: &[Key] = &[
         value: "SWITCH",
         about: "Whether clients log in (AUTH, HELLO) at the nodes: their requests take connections of that user, and the nodes' ACL decides what they may",
         default: Some("off"),
-        expected: "on or off",
+        expected: "on, or a users-file, or neither",
         ..key("auth-pass-through", |draft, texts| {
             let is_on = one(texts, |text| parse::word(text, SWITCH))?;
             if is_on && draft.logins.users().is_some() {
-                return Err("is on beside a users-file; expected one of them".to_owned());
+                return Err("is on beside a users-file".to_owned());
             }
             if is_on {
                 draft.logins = Logins::PassedOn;

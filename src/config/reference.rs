@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::file::LISTENER;
 use super::key::Key;
 use super::keys::KEYS;
+use super::limits::Limits;
 
 /// The table as Markdown, for the README.
 pub fn markdown() -> String {
@@ -31,6 +32,66 @@ pub fn markdown() -> String {
     }
     out
 }
+
+/// The reference page: every key with all that is known of it, and the bounds that nobody sets.
+pub fn page() -> String {
+    let mut out = String::from(PAGE_START);
+    for key in KEYS {
+        let mut places = vec![format!("variable `{}`", key.variable())];
+        if key.is_flag {
+            places.insert(0, format!("flag `--{} {}`", key.name, key.value));
+        }
+        places.extend(key.app_name.map(|name| format!("the apps' own `{name}`")));
+        if key.is_in_file {
+            let of_listeners = if key.is_of_process {
+                ""
+            } else {
+                ", also of one listener"
+            };
+            places.push(format!("key of the file{of_listeners}"));
+        }
+        out.push_str(&format!("\n### {}\n\n{}.\n\n", key.name, key.about));
+        out.push_str(&format!(
+            "- Set by: {}\n- Expected: {}\n",
+            places.join(", "),
+            key.expected
+        ));
+        let facts = [
+            key.default.map(|default| format!("Default: `{default}`")),
+            key.instead_of.map(|other| format!("Instead of: {other}")),
+            key.is_list.then(|| "May be given several times".to_owned()),
+            key.is_live.then(|| "Changes without a restart".to_owned()),
+            (!key.is_flag).then(|| "No flag: everybody can see those of a process".to_owned()),
+        ];
+        for fact in facts.into_iter().flatten() {
+            out.push_str(&format!("- {fact}\n"));
+        }
+    }
+    out.push_str(LIMITS_START);
+    for row in Limits::default().rows() {
+        out.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            row.name, row.default, row.about
+        ));
+    }
+    out
+}
+
+const PAGE_START: &str = "\
+# Configuration
+
+Flags win over slotcar's own variables, those over the file (`--config`), the file over the variables that apps use; what a `[[listener]]` of the file says wins over
+all of them, for this listener. This page is made from the table in `src/config/keys.rs`; `slotcar --print-config` shows what counts and where it was set.
+";
+
+const LIMITS_START: &str = "
+## Bounds that nobody sets
+
+From `src/config/limits.rs`, where each has its reason.
+
+| | | |
+|---|---|---|
+";
 
 /// A JSON schema (2020-12) of the configuration file, for editors that understand TOML.
 pub fn json_schema() -> Value {

@@ -285,6 +285,12 @@ impl Resolving {
             return self.reject(given.key, Some(given.origin), problem);
         }
         self.upstream = Some(name);
+        let url = self.draft.server.as_ref();
+        let has_password = url.is_some_and(|url| url.password.is_some());
+        if name == "upstream" && has_password && matches!(given.origin, Origin::Flag(_)) {
+            let problem = "has a password in it, and everybody can see the flags of a process; expected it in a variable, in the file or in a password-file";
+            return self.reject(given.key, Some(given.origin), problem.to_owned());
+        }
         if let Some(server) = self.server()
             && let Some(listener) =
                 (self.draft.listen.iter()).find(|listener| is_at(&listener.address, &server))

@@ -259,34 +259,74 @@ const HEARD_MAX: usize = 64;
 mod tests {
     use super::*;
 
-    /// One primary, and what is told of it after each of these answers.
-    fn told(round_trips: &[u64]) -> Vec<Duration> {
+    fn replicas(lag_max: Duration) -> (Replicas, mpsc::Receiver<Heard>) {
         let wanted = ReplicaReads {
-            lag_max: Duration::from_secs(10),
+            lag_max,
             zones: Arc::default(),
         };
         let dialer = Dialer::new(None, crate::net::Names::System, None);
-        let (mut replicas, _heard) = Replicas::new(Some(wanted), dialer);
-        let endpoint = Endpoint::new("a", 1);
-        replicas
-            .primaries
-            .insert(endpoint.clone(), endpoint.clone());
-        let tell = |millis: &u64| {
+        let (mut replicas, heard) = Replicas::new(Some(wanted), dialer);
+        for name in ["primary", "replica"] {
+            let (node, of) = (Endpoint::new(name, 1), Endpoint::new("primary", 1));
+            replicas.primaries.insert(node, of);
+        }
+        (replicas, heard)
+    }
+
+    /// What is known of a node when it has said this.
+    fn hear(replicas: &mut Replicas, name: &str, said: Said) -> Reader {
+        let endpoint = Endpoint::new(name, 1);
+        replicas.on_heard(Heard {
+            endpoint: endpoint.clone(),
+            said: Some(said),
+        });
+        let reader = replicas.readers().get(&endpoint);
+        reader.expect("it was heard").clone()
+    }
+
+    fn said(follows: Option<bool>, offset: u64) -> Said {
+        Said {
+            round_trip: Duration::from_millis(1),
+            follows,
+            offset,
+            zone: None,
+        }
+    }
+
+    #[test]
+    fn who_is_too_far_behind_or_follows_nobody_is_not_read_from() {
+        for (lag_max, link_is_up, offset, expected) in [
+            (Duration::from_secs(10), true, 50, true),
+            (Duration::from_secs(10), false, 100, false),
+            (Duration::ZERO, true, 50, false),
+            (Duration::ZERO, true, 100, true),
+        ] {
+            let (mut replicas, _heard) = replicas(lag_max);
+            assert!(hear(&mut replicas, "primary", said(None, 100)).is_usable);
+            std::thread::sleep(Duration::from_millis(1));
+            let replica = hear(&mut replicas, "replica", said(Some(link_is_up), offset));
+            assert_eq!(
+                replica.is_usable, expected,
+                "{lag_max:?} {link_is_up} {offset}"
+            );
+        }
+        // What was a replica and calls itself a primary now, or the other way round, is not what is asked for.
+        let (mut replicas, _heard) = replicas(Duration::from_secs(10));
+        assert!(!hear(&mut replicas, "replica", said(None, 0)).is_usable);
+        assert!(!hear(&mut replicas, "primary", said(Some(true), 0)).is_usable);
+    }
+
+    /// One primary, and what is told of its distance after each of these answers.
+    fn told(round_trips: &[u64]) -> Vec<Duration> {
+        let (mut replicas, _heard) = replicas(Duration::from_secs(10));
+        let mut tell = |millis: &u64| {
             let said = Said {
                 round_trip: Duration::from_millis(*millis),
-                follows: None,
-                offset: 0,
-                zone: None,
+                ..said(None, 0)
             };
-            let endpoint = endpoint.clone();
-            replicas.on_heard(Heard {
-                endpoint: endpoint.clone(),
-                said: Some(said),
-            });
-            let reader = replicas.readers().get(&endpoint).expect("it was heard");
-            reader.round_trip
+            hear(&mut replicas, "primary", said).round_trip
         };
-        round_trips.iter().map(tell).collect()
+        round_trips.iter().map(&mut tell).collect()
     }
 
     #[test]

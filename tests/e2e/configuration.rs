@@ -66,7 +66,7 @@ fn each_listener_has_its_own_settings_and_upstream(kind: ServerKind) {
     };
     let [mut reader, mut plain] = [replicas, other].map(Conn::open);
     wait_until("all listeners serve", LIMIT, || {
-        let mut serves = |conn: &mut Conn| conn.cmd(&["GET", "k"]).error().is_none();
+        let serves = |conn: &mut Conn| conn.cmd(&["GET", "k"]).error().is_none();
         serves(&mut reader) && serves(&mut plain)
     });
     wait_until("replicas are read from", LIMIT, || {

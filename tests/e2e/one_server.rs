@@ -218,8 +218,13 @@ fn a_url_says_user_password_and_database(kind: ServerKind) {
         "+@all",
     ]);
     plain.ok(&["ACL", "SETUSER", "default", "off"]);
-    let url = format!("redis://app:p%40ss%2Fword@{}/7", server.addr());
-    let slotcar = Slotcar::start(&["--upstream", &url]);
+    // No flag: everybody can see those.
+    let url = format!(
+        "SLOTCAR_UPSTREAM=redis://app:p%40ss%2Fword@{}/7",
+        server.addr()
+    );
+    let mut slotcar = Slotcar::start_by::<&str>(&["env", &url], &[]);
+    slotcar.wait_serving();
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "v"]);
     assert!(conn.ok(&["CLIENT", "INFO"]).text().contains(" db=7 "));

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::support::certificates::Pair;
 use crate::support::conn::encode;
+use crate::support::process::Process;
 use crate::support::{Authority, Conn, Server, ServerKind, Slotcar, Value, address, wait_until};
 
 on_both!(
@@ -20,6 +22,7 @@ on_both!(
     a_server_may_want_a_certificate,
     one_name_may_stand_for_all_servers,
     a_cluster_is_followed_over_tls,
+    sentinels_are_asked_and_followed_over_tls,
     clients_are_served_over_tls,
     clients_may_have_to_show_a_certificate,
     who_means_another_port_is_told,
@@ -316,6 +319,77 @@ fn a_cluster_is_followed_over_tls(kind: ServerKind) {
         .map(|n| format!("s:{n}"))
         .find(|key| crate::support::slot_of(key) == 0);
     conn.ok(&["SET", &key.expect("a key of this slot"), "moved"]);
+}
+
+/// A Sentinel, its primary and a replica that speak TLS to each other, and to slotcar.
+fn sentinels_are_asked_and_followed_over_tls(kind: ServerKind) {
+    let authority = Authority::new();
+    let pair = authority.issue("all", &[&host()]);
+    let replication = ("tls-replication", "yes");
+    let mut primary = Secured::start_with(kind, &pair, &authority.ca, "no", &[replication]);
+    let follows = format!("{} {}", primary.tls.ip(), primary.tls.port());
+    let more = [replication, ("replicaof", &follows)];
+    let replica = Secured::start_with(kind, &pair, &authority.ca, "no", &more);
+    let at = address::unused();
+    let dir = primary.server.dir().join("sentinel");
+    std::fs::create_dir_all(&dir).expect("a folder of ours");
+    let conf = format!(
+        "bind {ip}\nport 0\ntls-port {port}\ndir {}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\n\
+         tls-auth-clients no\ntls-replication yes\nsentinel announce-ip {ip}\nsentinel announce-port {port}\n\
+         sentinel monitor mymaster {follows} 1\nsentinel down-after-milliseconds mymaster 1000\n\
+         sentinel failover-timeout mymaster 10000\n",
+        dir.display(),
+        pair.cert,
+        pair.key,
+        authority.ca,
+        ip = at.ip(),
+        port = at.port(),
+    );
+    let file = dir.join("sentinel.conf");
+    std::fs::write(&file, conf).expect("a folder of ours");
+    let args = [file.display().to_string(), "--sentinel".to_owned()];
+    let _sentinel = Process::start(Path::new(kind.program()), &args, &dir.join("log"));
+    let seed = at.to_string();
+    let flags = [
+        "--sentinel",
+        &seed,
+        "--tls",
+        "on",
+        "--tls-ca",
+        &authority.ca,
+    ];
+    let mut slotcar = Slotcar::start(&flags);
+    slotcar.expect_log(" WARN ");
+    let mut conn = slotcar.conn();
+    conn.ok(&["SET", "k", "v"]);
+    conn.ok(&["WAIT", "1", "5000"]);
+    let mut sentinel = TlsConn::open(at, &authority.ca, None);
+    wait_until("the Sentinel knows the replica", LIMIT, || {
+        sentinel
+            .cmd(&["SENTINEL", "REPLICAS", "mymaster"])
+            .list()
+            .len()
+            == 1
+    });
+    primary.server.kill();
+    assert_eq!(conn.ok(&["GET", "k"]).text(), "v");
+    conn.ok(&["SET", "k", "w"]);
+    let mut new = Conn::open(replica.server.addr());
+    assert_eq!(new.ok(&["GET", "k"]).text(), "w");
+    // To the Sentinel alone it would have to be said.
+    let plain = ["--sentinel", &seed, "--sentinel-tls", "off"];
+    let slotcar = Slotcar::start_listening(
+        &[&plain[..], &["--tls", "on", "--tls-ca", &authority.ca]].concat(),
+    );
+    let mut refused = slotcar.conn();
+    wait_until("it is told", LIMIT, || {
+        let reply = refused.cmd(&["GET", "k"]);
+        reply
+            .error()
+            .is_some_and(|text| text.starts_with("LOADING slotcar has not reached"))
+    });
+    let mut slotcar = slotcar;
+    slotcar.expect_log(" WARN ");
 }
 
 fn clients_are_served_over_tls(kind: ServerKind) {
