@@ -814,6 +814,19 @@ fn what_may_change_is_taken_and_the_rest_is_told() {
     // What needs a restart is told as long as it does, and what has been taken only once.
     let again = config.take_live(&newer);
     assert_eq!((again.taken.len(), again.left), (0, changes.left));
+    // Half of another upstream would be told the secrets of this one.
+    let half = resolve("cluster = \"d\"\npassword = \"hunter2\"\n");
+    let changes = config.take_live(&half);
+    assert!(changes.left.contains(&"cluster".to_owned()), "{changes:?}");
+    assert_eq!(seeds(&config), "b:6379 c:6379");
+    // A listener is known by its address, wherever it stands.
+    let first = "[[listener]]\nlisten = \"127.0.0.1:2\"\nsentinel = \"s\"\n";
+    let second = "[[listener]]\nlisten = \"127.0.0.1:3\"\nsentinel = \"t\"\n";
+    let mut both = resolve(&format!("cluster = \"a\"\n{first}{second}"));
+    let changes = both.take_live(&resolve(&format!("cluster = \"a\"\n{second}")));
+    assert_eq!(changes.left, ["config", "listener"]);
+    assert!(changes.taken.is_empty(), "{changes:?}");
+    assert!(both.others[0].upstream.to_string().contains('s'));
     // Another kind of upstream is another thing altogether.
     let other = resolve("sentinel = \"a\"\n");
     let changes = config.take_live(&other);

@@ -129,6 +129,12 @@ impl Row {
         self.flags.contains(Flags::WRITE) || (runs && self.counts.is_none())
     }
 
+    /// Whether it runs a script, which may answer anything, also what looks like an error of the node.
+    pub fn answers_as_it_likes(&self) -> bool {
+        let name = self.name.trim_end_matches("_ro");
+        matches!(name, "eval" | "evalsha" | "fcall")
+    }
+
     /// Whether it only reads: harmless to repeat.
     #[inline]
     pub const fn reads_only(&self) -> bool {

@@ -6,8 +6,10 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::draft::Given;
+use super::key::Key;
 use super::keys::KEYS;
 use super::{Config, Upstream};
+use crate::net::ListenAddr;
 
 /// What was set, to be compared: a value may be a secret, so only its hash is kept.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -37,11 +39,9 @@ impl Said {
     }
 
     /// The keys that the two do not say alike.
-    fn differences(&self, other: &Self) -> impl Iterator<Item = &'static str> {
-        let names = KEYS.iter().filter(|key| key.instead_of.is_none());
-        names
-            .map(|key| key.name)
-            .filter(|name| self.0.get(name) != other.0.get(name))
+    fn differences(&self, other: &Self) -> impl Iterator<Item = &'static Key> {
+        let keys = KEYS.iter().filter(|key| key.instead_of.is_none());
+        keys.filter(|key| self.0.get(key.name) != other.0.get(key.name))
     }
 }
 
@@ -50,30 +50,54 @@ impl Config {
     pub fn take_live(&mut self, newer: &Self) -> Changes {
         let mut changes = Changes::default();
         self.take_own(newer, "", &mut changes);
-        for (number, (own, newer)) in (1..).zip(self.others.iter_mut().zip(&newer.others)) {
-            own.take_own(newer, &format!("listener {number}: "), &mut changes);
+        let mut unmatched = self.others.len() != newer.others.len();
+        for (number, own) in (1..).zip(&mut self.others) {
+            // By where it listens: another place in the file may be another listener.
+            match newer.others.iter().find(|other| other.listens_like(own)) {
+                Some(newer) => own.take_own(newer, &format!("listener {number}: "), &mut changes),
+                None => unmatched = true,
+            }
         }
-        if self.others.len() != newer.others.len() {
+        if unmatched {
             changes.left.push("listener".to_owned());
         }
         changes
     }
 
+    fn listens_like(&self, other: &Self) -> bool {
+        let addresses = |config: &Self| -> Vec<ListenAddr> {
+            let listeners = config.listeners.iter();
+            listeners.map(|listener| listener.address.clone()).collect()
+        };
+        addresses(self) == addresses(other)
+    }
+
     fn take_own(&mut self, newer: &Self, whose: &str, changes: &mut Changes) {
-        let has_seeds = self.take_seeds(&newer.upstream);
-        for name in self.said.differences(&newer.said) {
-            let is_live = KEYS.iter().any(|key| key.name == name && key.is_live);
-            let is_seeds = name == "cluster" || name == "sentinel";
-            let (taken, left) = (&mut changes.taken, &mut changes.left);
-            let list = if is_live && (has_seeds || !is_seeds) {
-                taken
+        let different: Vec<&Key> = self.said.differences(&newer.said).collect();
+        // Half of another upstream is none: its secrets would be told to the wrong one.
+        let is_whole = different
+            .iter()
+            .all(|key| key.is_live || !key.is_of_upstream);
+        let has_seeds = is_whole && self.take_seeds(&newer.upstream);
+        for key in different {
+            let is_taken = key.is_live && (has_seeds || !key.is_of_upstream);
+            let list = if is_taken {
+                &mut changes.taken
             } else {
-                left
+                &mut changes.left
             };
             // What is as for all is told once.
-            if !list.iter().any(|told| told == name) {
-                list.push(format!("{whose}{name}"));
+            if !list.iter().any(|told| told == key.name) {
+                list.push(format!("{whose}{}", key.name));
             }
+            if !is_taken {
+                // Told again the next time, because it still needs a restart.
+                continue;
+            }
+            match newer.said.0.get(key.name) {
+                Some(&said) => self.said.0.insert(key.name, said),
+                None => self.said.0.remove(key.name),
+            };
         }
         self.log_level = newer.log_level;
         self.clients_max = newer.clients_max;
@@ -83,13 +107,6 @@ impl Config {
         self.memory_max = newer.memory_max.or(self.memory_max);
         self.unknown_outcome = newer.unknown_outcome;
         self.read_own_writes = newer.read_own_writes;
-        // What was left is told again the next time, because it still needs a restart.
-        for name in KEYS.iter().filter(|key| key.is_live).map(|key| key.name) {
-            match newer.said.0.get(name) {
-                Some(&said) => self.said.0.insert(name, said),
-                None => self.said.0.remove(name),
-            };
-        }
     }
 
     /// Whether there are seeds of the same kind to be taken.

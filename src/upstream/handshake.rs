@@ -157,8 +157,12 @@ impl Handshake {
         if matches!(step, Some(Step::Extra)) && Reply::new(frame).is_error() {
             self.refused = Some(frame.into());
         }
-        match (step, Reply::new(frame).error()) {
-            (Some(Step::LogIn), Some(text)) if is_about_user(text) => {
+        // A user who is let in and may do little.
+        let may_go_on =
+            |text: &&[u8]| matches!(step, Some(Step::LogIn)) && text.starts_with(b"NOPERM ");
+        let error = Reply::new(frame).error().filter(|text| !may_go_on(text));
+        match (step, error) {
+            (Some(Step::LogIn), Some(text)) if !is_about_node(text) => {
                 Greeted::NotSetUp(words(text))
             }
             // A script that runs for long: whoever wants to end it must get in.
@@ -172,10 +176,18 @@ impl Handshake {
     }
 }
 
-/// Whether a node speaks of who we say that we are. `text` without the leading `-`.
-fn is_about_user(text: &[u8]) -> bool {
-    let codes: [&[u8]; 4] = [b"WRONGPASS ", b"NOAUTH ", b"NOPERM ", b"ERR AUTH "];
-    codes.iter().any(|code| text.starts_with(code))
+/// Whether a node speaks of itself, and not of who we say that we are. `text` without the leading `-`.
+fn is_about_node(text: &[u8]) -> bool {
+    let beginnings: [&[u8]; 5] = [
+        b"LOADING ",
+        b"MASTERDOWN ",
+        b"CLUSTERDOWN ",
+        b"BUSY ",
+        b"ERR max number of clients",
+    ];
+    beginnings
+        .iter()
+        .any(|beginning| text.starts_with(beginning))
 }
 
 fn words(error: &[u8]) -> String {

@@ -1,12 +1,15 @@
 //! Users of the nodes: whom a client logs in as, its requests are executed as, and the nodes' ACL decides.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::conn::encode;
 
 use crate::support::slotcar::fields;
-use crate::support::{Cluster, Conn, Random, Server, ServerKind, Slotcar, Value, wait_until};
+use crate::support::{
+    Cluster, Conn, Random, Server, ServerKind, Slotcar, Value, slot_of, wait_until,
+};
 
 on_both!(
     the_nodes_say_who_is_served,
@@ -14,6 +17,7 @@ on_both!(
     a_channel_is_heard_by_those_who_may,
     who_has_said_nothing_is_the_default_user,
     users_know_nothing_of_each_other,
+    a_script_leads_nobody_astray,
 );
 
 /// Primaries with the users `alice` and `bob`, who may do what they want with what is theirs, and a password for everybody else.
@@ -27,6 +31,10 @@ struct Guarded {
 
 impl Guarded {
     fn start(kind: ServerKind) -> Guarded {
+        Guarded::start_with(kind, &[])
+    }
+
+    fn start_with(kind: ServerKind, more: &[&str]) -> Guarded {
         let cluster = Cluster::start(kind, 3, 0);
         let mut nodes: Vec<Conn> = (0..3).map(|node| cluster.conn(node)).collect();
         for node in &mut nodes {
@@ -42,14 +50,16 @@ impl Guarded {
         let name = format!("slotcar-own-{}", cluster.addr(0).port());
         let password = std::env::temp_dir().join(name);
         std::fs::write(&password, "own").expect("a file of ours");
-        let slotcar = Slotcar::start_listening(&[
+        let (seeds, path) = (cluster.seeds(), password.display().to_string());
+        let own = [
             "--cluster",
-            &cluster.seeds(),
+            &seeds,
             "--password-file",
-            &password.display().to_string(),
+            &path,
             "--auth-pass-through",
             "on",
-        ]);
+        ];
+        let slotcar = Slotcar::start_listening(&[&own[..], more].concat());
         wait_until("slotcar knows the cluster", LIMIT, || {
             slotcar.log().contains("topology learned")
         });
@@ -356,6 +366,38 @@ fn users_know_nothing_of_each_other(kind: ServerKind) {
         bob.ok(&["CLIENT", "KILL", "ID", &id(&mut waiting)]),
         Value::Int(1)
     );
+}
+
+/// A script may answer what looks like a redirection: nobody follows it to a node that the cluster does not know, and no user's password gets there.
+fn a_script_leads_nobody_astray(kind: ServerKind) {
+    let mut guarded = Guarded::start_with(kind, &["--failover-hold", "1s"]);
+    guarded.slotcar.expect_log(" WARN ");
+    let trap = TcpListener::bind("127.0.0.1:0").expect("an address of ours");
+    trap.set_nonblocking(true).expect("a socket of ours");
+    let at = trap.local_addr().expect("an address of ours");
+    let (mut alice, mut bob) = (guarded.conn("alice"), guarded.conn("bob"));
+    for slot in [0, slot_of("alice:1")] {
+        let script = format!("return redis.error_reply('MOVED {slot} {at}')");
+        let reply = alice.cmd(&["EVAL", &script, "1", "alice:1"]);
+        assert!(reply.error().is_some(), "{reply:?}");
+        bob.ok(&["SET", "bob:1", "v"]);
+        assert!(trap.accept().is_err(), "somebody followed");
+    }
+    let mut nodes: Vec<Conn> = (0..3).map(|_| guarded.conn("alice")).collect();
+    for (n, conn) in nodes.iter_mut().enumerate() {
+        conn.ok(&["SET", &format!("alice:{n}"), "v"]);
+    }
+    assert!(trap.accept().is_err(), "somebody followed later");
+    let server = Server::start_plain(kind);
+    let url = format!("redis://{}", server.addr());
+    let slotcar = Slotcar::start(&["--upstream", &url]);
+    let script = format!("return redis.error_reply('MOVED 0 {at}')");
+    let reply = slotcar.conn().cmd(&["EVAL", &script, "0"]);
+    assert!(
+        reply.error().is_some_and(|text| text.contains("MOVED 0")),
+        "{reply:?}"
+    );
+    assert!(trap.accept().is_err(), "one server redirects nobody");
 }
 
 const LIMIT: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ on_both!(
 );
 
 fn before(watched: &Watched) -> Slotcar {
-    Slotcar::start(&["--sentinel", &watched.addrs()])
+    Slotcar::start(&["--sentinel", &watched.addrs(), "--failover-hold", HOLD])
 }
 
 fn any_sentinel_is_enough_and_all_work_is_done_at_the_primary(kind: ServerKind) {
@@ -60,7 +60,7 @@ fn a_dead_primary_is_followed_and_never_written_to_again(kind: ServerKind) {
     slotcar.expect_log(&old);
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "before"]);
-    conn.ok(&["WAIT", "2", "5000"]);
+    assert_eq!(conn.ok(&["WAIT", "2", "5000"]).int(), 2);
     watched.server_mut(0).kill();
     let killed = Instant::now();
     conn.send_raw(&crate::support::conn::encode(&["SET", "k", "after"]));
@@ -94,7 +94,7 @@ fn a_silent_primary_is_left_for_the_new_one(kind: ServerKind) {
     slotcar.expect_log("held");
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "v"]);
-    conn.ok(&["WAIT", "2", "5000"]);
+    assert_eq!(conn.ok(&["WAIT", "2", "5000"]).int(), 2);
     watched.server(0).stop();
     let start = Instant::now();
     assert_eq!(conn.ok(&["GET", "k"]).text(), "v");
@@ -189,11 +189,13 @@ fn sentinels_have_credentials_of_their_own(kind: ServerKind) {
         &nodes,
         "--sentinel-password-file",
         &sentinels,
+        "--failover-hold",
+        HOLD,
     ]);
     slotcar.expect_log(&watched.server(0).addr().to_string());
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "v"]);
-    conn.ok(&["WAIT", "1", "5000"]);
+    assert_eq!(conn.ok(&["WAIT", "1", "5000"]).int(), 1);
     watched.server_mut(0).kill();
     assert_eq!(conn.ok(&["GET", "k"]).text(), "v");
     for path in [nodes, sentinels] {
@@ -204,12 +206,12 @@ fn sentinels_have_credentials_of_their_own(kind: ServerKind) {
 fn a_sentinel_that_is_lost_is_replaced_by_one_that_was_learnt(kind: ServerKind) {
     let mut watched = Watched::start(kind, 2);
     let only = watched.sentinel(0).to_string();
-    let mut slotcar = Slotcar::start(&["--sentinel", &only]);
+    let mut slotcar = Slotcar::start(&["--sentinel", &only, "--failover-hold", HOLD]);
     slotcar.expect_log(&only);
     slotcar.expect_log(&watched.server(0).addr().to_string());
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "v"]);
-    conn.ok(&["WAIT", "2", "5000"]);
+    assert_eq!(conn.ok(&["WAIT", "2", "5000"]).int(), 2);
     watched.kill_sentinel(0);
     watched.server_mut(0).kill();
     assert_eq!(conn.ok(&["GET", "k"]).text(), "v");
@@ -218,4 +220,6 @@ fn a_sentinel_that_is_lost_is_replaced_by_one_that_was_learnt(kind: ServerKind) 
     assert_eq!(watched.conn(new).ok(&["GET", "k"]).text(), "new");
 }
 
+/// Sentinels that have voted for each other try again after 20 s.
+const HOLD: &str = "60s";
 const LIMIT: Duration = Duration::from_secs(30);

@@ -330,6 +330,11 @@ fn sentinels_are_asked_and_followed_over_tls(kind: ServerKind) {
     let follows = format!("{} {}", primary.tls.ip(), primary.tls.port());
     let more = [replication, ("replicaof", &follows)];
     let replica = Secured::start_with(kind, &pair, &authority.ca, "no", &more);
+    wait_until("the replica follows", LIMIT, || {
+        let mut conn = Conn::open(replica.server.addr());
+        let info = conn.ok(&["INFO", "replication"]).text();
+        info.contains("master_link_status:up")
+    });
     let at = address::unused();
     let dir = primary.server.dir().join("sentinel");
     std::fs::create_dir_all(&dir).expect("a folder of ours");
@@ -358,11 +363,12 @@ fn sentinels_are_asked_and_followed_over_tls(kind: ServerKind) {
         "--tls-ca",
         &authority.ca,
     ];
+    let flags = [&flags[..], &["--failover-hold", "60s"]].concat();
     let mut slotcar = Slotcar::start(&flags);
     slotcar.expect_log(" WARN ");
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "v"]);
-    conn.ok(&["WAIT", "1", "5000"]);
+    assert_eq!(conn.ok(&["WAIT", "1", "5000"]).int(), 1);
     let mut sentinel = TlsConn::open(at, &authority.ca, None);
     wait_until("the Sentinel knows the replica", LIMIT, || {
         sentinel

@@ -542,11 +542,11 @@ impl Stage {
     /// The link on which a node is subscribed to: `a!`.
     fn name_ear(&mut self, index: usize) {
         let link = &mut self.links[index];
-        if let Some(node) = link.name.strip_suffix("/3")
+        if let Some((node, user)) = link.name.split_once("/3")
             && let Some((words, _)) = cut_request(&link.socket.taken)
             && words[0].ends_with(b"SUBSCRIBE")
         {
-            link.name = format!("{node}!");
+            link.name = format!("{node}!{user}");
         }
     }
 

@@ -65,7 +65,7 @@ impl Hub {
 
     /// A part has been answered; `bytes` is what was sent, if the answer is an error or a count.
     fn on_answer(&mut self, now: Now, id: LinkId, part: Part, bytes: Bytes, frame: &[u8]) {
-        let refused = refusal(frame);
+        let refused = refusal(frame).filter(|refusal| self.may_say(refusal));
         let sent = true;
         if part.selects && refused.is_none() {
             self.note_selected_in_block(&part, frame);

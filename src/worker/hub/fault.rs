@@ -52,7 +52,7 @@ impl Hub {
         let target = part.target;
         // Also where a lane is: it may stand for a part at another node, and be younger than what is queued here.
         let mut recalled = self.recall(from, target);
-        let (named, moved) = self.take_in(from, refusal);
+        let (named, moved) = self.take_in(from, Some(&part), refusal);
         if matches!(refusal, Refusal::ReadOnly) && self.settings.keyspace == Keyspace::Whole {
             self.leave_link(from);
         }
@@ -204,6 +204,7 @@ impl Hub {
     pub(super) fn take_in(
         &mut self,
         from: LinkId,
+        part: Option<&Part>,
         refusal: &Refusal<'_>,
     ) -> (Option<NodeId>, Vec<Orphan>) {
         let at = self.link_mut(from).map(|link| link.node);
@@ -223,6 +224,7 @@ impl Hub {
             | Refusal::Redirect { .. } => None,
         };
         let nodes_max = self.settings.limits.named_nodes_max;
+        let named = named.filter(|to| self.is_to_be_believed(part, refusal, to));
         let known = named.and_then(|to| Some((self.owners.intern_named(&to, nodes_max)?, to)));
         let Some((node, to)) = known else {
             self.effects.hints.push(Hint::Refused(at));
@@ -238,6 +240,28 @@ impl Hub {
             }
         }
         (Some(node), recalled)
+    }
+}
+
+impl Hub {
+    /// Whether what stands behind can say such a thing: where there are no slots, nobody redirects.
+    pub(super) fn may_say(&self, refusal: &Refusal<'_>) -> bool {
+        let redirects = matches!(refusal, Refusal::Moved { .. } | Refusal::Ask { .. });
+        !redirects || self.settings.keyspace == Keyspace::Hashed
+    }
+
+    /// Whether a redirection is followed at once. A script may answer with any text, so of what it says only nodes are believed that are known
+    /// already; for others the control thread asks first. And nobody is redirected for a slot that was not asked for.
+    fn is_to_be_believed(&self, part: Option<&Part>, refusal: &Refusal<'_>, to: &Endpoint) -> bool {
+        let Some(part) = part else { return true };
+        let is_of_slot = match (refusal, part.target) {
+            (Refusal::Moved { slot, .. } | Refusal::Ask { slot, .. }, Target::Slot(asked)) => {
+                *slot == asked.get()
+            }
+            _ => true,
+        };
+        let is_scripted = part.row.answers_as_it_likes() || part.replies > 1;
+        is_of_slot && (!is_scripted || self.owners.is_known(to))
     }
 }
 

@@ -69,6 +69,10 @@ impl Hub {
     pub fn on_dialed(&mut self, id: LinkId) {
         let settings = self.settings.clone();
         let user = self.link(id).map(|link| link.profile.user);
+        if user.is_some_and(|user| !self.logins.is_known(user)) {
+            // It must not greet as somebody else; it ends because it does not greet at all.
+            return;
+        }
         let login = user.and_then(|user| self.logins.login(user).cloned());
         if let Some(link) = self.link_mut(id) {
             link.on_dialed(&settings.greeting, login.as_ref());
@@ -85,6 +89,9 @@ impl Hub {
         let user = link.profile.user;
         let is_of_database = link.profile.database != 0 && link.set_up.is_none();
         let is_of_user = user != UserId::SLOTCAR && link.set_up.is_none();
+        if let LinkDown::NotSetUp(text) = why {
+            self.note_kept_out(now, user, text);
+        }
         self.note_link_down(now, id, &link, why, worked);
         let passing = link.passing;
         let (mut orphans, waiting) = link.into_orphans();
@@ -102,13 +109,20 @@ impl Hub {
             self.cut_passing(ticket.session);
         }
         // A topology that is confirmed is not published again: only a failure says that a redirection was wrong.
-        let blames_node = !matches!(why, LinkDown::Retired | LinkDown::Local(_));
+        let blames_node = !matches!(
+            why,
+            LinkDown::Retired | LinkDown::Local(_) | LinkDown::NotSetUp(_)
+        );
         if !worked && blames_node && self.owners.distrust(node) {
             orphans.extend(self.count_misplaced());
             orphans.sort_unstable_by_key(|orphan| orphan.part.seq);
         }
         for orphan in orphans {
             match why {
+                // A replica may not know the user yet: the primary is asked.
+                LinkDown::NotSetUp(_) if orphan.part.elsewhere => {
+                    self.on_orphan(now, node, orphan);
+                }
                 LinkDown::NotSetUp(text) if is_of_user => {
                     self.on_user_refused(now, user, &orphan.part, text);
                 }
@@ -263,7 +277,11 @@ impl Hub {
     }
 
     pub(super) fn on_link_open(&mut self, now: Now, id: LinkId) {
-        let node = self.link_mut(id).map(|link| link.node);
+        let opened = self.link_mut(id).map(|link| (link.node, link.profile.user));
+        let node = opened.map(|(node, _)| node);
+        if let Some((_, user)) = opened {
+            self.note_let_in(user);
+        }
         if let Some(node) = node.and_then(|n| self.owners.node_mut(n)) {
             node.backoff.on_success();
         }

@@ -109,11 +109,11 @@ impl Hub {
     }
 
     /// Refuses whoever has not said who he is, but for what can be asked by anybody.
-    pub(super) fn must_log_in(&mut self, id: SessionId, row: &'static Row) -> bool {
+    pub(super) fn must_log_in(&mut self, now: Now, id: SessionId, row: &'static Row) -> bool {
         let is_in = self
             .session(id)
             .is_none_or(|session| session.identity.authenticated);
-        if is_in || row.flags.contains(Flags::NO_AUTH) {
+        if is_in || row.flags.contains(Flags::NO_AUTH) || self.may_try_as_nobody(now, row) {
             return false;
         }
         self.note_request(id, Some(row));

@@ -21,8 +21,9 @@ use crate::downstream::local::credentials;
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{LoggingIn, Session, Wait};
 use crate::reply::errors;
+use crate::resp::Proto;
 use crate::resp::request::{Request, RequestScan, Scanned};
-use crate::route::part::{LinkId, Part, Purpose, SessionId, Target, Ticket, UserId};
+use crate::route::part::{LinkId, Part, Profile, Purpose, SessionId, Target, Ticket, UserId};
 use crate::upstream::handshake::Login;
 
 /// Everybody who has logged in, or is about to.
@@ -32,8 +33,10 @@ pub(super) struct Logins {
     /// By the digest of name and password.
     ids: HashMap<[u8; 32], UserId>,
     next: u32,
-    /// Until then it is known that the nodes ask for a password of everybody.
-    closed_until: Option<Now>,
+    /// Whether nodes let in who says nothing; None: nobody has asked yet.
+    is_open: Option<bool>,
+    /// If not: until then nobody asks again.
+    closed_until: Now,
     /// When users are to be looked for that nobody is any more.
     pub(super) check: Option<Now>,
 }
@@ -54,7 +57,8 @@ impl Default for Logins {
             users: BTreeMap::new(),
             ids: HashMap::new(),
             next: UserId::NOBODY.0 + 1,
-            closed_until: None,
+            is_open: None,
+            closed_until: Now::ZERO,
             check: None,
         }
     }
@@ -115,6 +119,12 @@ impl Logins {
         self.users.get(&id).map(|user| &user.login)
     }
 
+    /// Users that nobody is, and since when.
+    fn unused(&self) -> Vec<(Now, UserId)> {
+        let users = self.users.iter().filter(|(_, user)| user.sessions == 0);
+        users.map(|(&id, user)| (user.unused_since, id)).collect()
+    }
+
     /// Users that are remembered.
     pub(super) fn len(&self) -> usize {
         self.users.len()
@@ -132,12 +142,42 @@ impl Hub {
         if !self.face.logins.are_passed_on() {
             return;
         }
-        let is_closed = self.logins.closed_until.is_some_and(|until| now < until);
+        let is_open = self.logins.is_open != Some(false);
         if let Some(session) = self.session_mut(id) {
-            session.identity.authenticated = !is_closed;
+            session.identity.authenticated = is_open;
             let before = std::mem::replace(&mut session.identity.login, UserId::NOBODY);
             self.leave_user(now, before);
         }
+    }
+
+    /// Asks whether nodes let in who says nothing, before a client does.
+    pub(super) fn ask_whether_open(&mut self, now: Now) {
+        if !self.face.logins.are_passed_on() || self.logins.is_open.is_some() {
+            return;
+        }
+        let primary = self.owners.primaries().first().copied();
+        if let Some(node) = primary.and_then(|slot| self.owners.of(slot)) {
+            let profile = Profile::new(Proto::Resp2, UserId::NOBODY);
+            // Whoever cannot be reached says nothing; the first client asks then.
+            let _ = self.link_to(now, node, profile);
+        }
+    }
+
+    /// A link has been let in.
+    pub(super) fn note_let_in(&mut self, user: UserId) {
+        if user != UserId::NOBODY || self.logins.is_open.replace(true) == Some(true) {
+            return;
+        }
+        for (_, session) in &mut self.sessions {
+            let identity = &mut session.identity;
+            identity.authenticated |= identity.login == UserId::NOBODY;
+        }
+    }
+
+    /// Whether a node is to be asked once more whether it lets in who says nothing.
+    pub(super) fn may_try_as_nobody(&self, now: Now, row: &Row) -> bool {
+        let asks_a_node = !matches!(row.route, Route::Local(_));
+        self.face.logins.are_passed_on() && asks_a_node && now >= self.logins.closed_until
     }
 
     /// Asks a node whether a client is who it says it is. False: the request says nothing of that. Nothing of the session is in
@@ -156,8 +196,18 @@ impl Hub {
             return false;
         };
         self.note_request(id, Some(row));
+        if name.len().max(password.len()) > CREDENTIAL_BYTES_MAX {
+            // A node would close the connection, and nobody has such a password.
+            self.counters.logins_refused += 1;
+            self.refuse(id, errors::WRONG_PASS);
+            return true;
+        }
         let users_max = self.settings.limits.users_max;
-        let Some(user) = self.logins.enter(name, password, users_max) else {
+        let mut user = self.logins.enter(name, password, users_max);
+        if user.is_none() && self.evict_user(now) {
+            user = self.logins.enter(name, password, users_max);
+        }
+        let Some(user) = user else {
             self.refuse(id, errors::too_many_users(users_max));
             return true;
         };
@@ -249,14 +299,6 @@ impl Hub {
     pub(super) fn on_user_refused(&mut self, now: Now, user: UserId, part: &Part, text: &str) {
         let is_nobody = user == UserId::NOBODY && text.starts_with("NOAUTH");
         let text = if is_nobody { errors::NO_AUTH } else { text };
-        if is_nobody {
-            self.logins.closed_until = Some(now + CLOSED_FOR);
-            if let Purpose::Answer(ticket) = part.purpose
-                && let Some(session) = self.session_mut(ticket.session)
-            {
-                session.identity.authenticated = false;
-            }
-        }
         match part.purpose {
             Purpose::Listen(topic) => self.refuse_listening(now, topic, text.as_bytes()),
             Purpose::Answer(_)
@@ -264,6 +306,27 @@ impl Hub {
             | Purpose::Look(..)
             | Purpose::PutBack
             | Purpose::Swallow => self.answer_error(now, part, text),
+        }
+        let Purpose::Answer(ticket) = part.purpose else {
+            return;
+        };
+        let Some(session) = self.session_mut(ticket.session) else {
+            return;
+        };
+        if is_nobody {
+            session.identity.authenticated = false;
+        } else if session.identity.login == user {
+            // It had been let in, and is not any more: it has to say anew who it is.
+            session.closing = true;
+            self.note_session_woken(ticket.session);
+        }
+    }
+
+    /// A node has not let a link in as this user.
+    pub(super) fn note_kept_out(&mut self, now: Now, user: UserId, text: &str) {
+        if user == UserId::NOBODY && text.starts_with("NOAUTH") {
+            self.logins.is_open = Some(false);
+            self.logins.closed_until = now + CLOSED_FOR;
         }
     }
 
@@ -290,30 +353,44 @@ impl Hub {
             return;
         }
         let timeout = self.settings.limits.idle_link_timeout;
-        let unused: Vec<(UserId, Now)> = (self.logins.users.iter())
-            .filter(|(_, user)| user.sessions == 0)
-            .map(|(&id, user)| (id, user.unused_since + timeout))
-            .collect();
         let mut next: Option<Now> = None;
-        for (user, ends) in unused {
-            let links = self.links_as(user);
-            let owes = |link: &LinkId| self.link(*link).is_some_and(|l| !l.queue().is_empty());
-            if ends > now || self.pubsub.topics.has_user(user) || links.iter().any(owes) {
+        for (since, user) in self.logins.unused() {
+            let ends = since + timeout;
+            if ends > now || !self.forget_user(now, user) {
                 let at = ends.max(now + LOOK_EVERY);
                 next = Some(next.map_or(at, |next| next.min(at)));
-                continue;
             }
-            for link in links {
-                self.close_link(now, link);
-            }
-            self.logins.forget(user);
         }
         self.logins.check = next;
     }
 
+    /// Makes room for another user: the one that nobody has been for longest is forgotten before its time. False: there is none.
+    fn evict_user(&mut self, now: Now) -> bool {
+        let mut unused = self.logins.unused();
+        unused.sort_unstable();
+        unused
+            .into_iter()
+            .any(|(_, user)| self.forget_user(now, user))
+    }
+
+    /// Forgets a user that nobody is and that nothing is left of but links that owe nothing; those are closed.
+    fn forget_user(&mut self, now: Now, user: UserId) -> bool {
+        let links = self.links_as(user);
+        let owes = |link: &LinkId| self.link(*link).is_some_and(|l| !l.queue().is_empty());
+        if self.pubsub.topics.has_user(user) || links.iter().any(owes) {
+            return false;
+        }
+        for link in links {
+            self.close_link(now, link);
+        }
+        self.logins.forget(user);
+        true
+    }
+
     /// Nobody has got in with these words: they need not be remembered.
     fn forget_user_without_links(&mut self, user: UserId) {
-        if self.logins.is_unused(user) && self.links_as(user).is_empty() {
+        let has_topics = self.pubsub.topics.has_user(user);
+        if self.logins.is_unused(user) && !has_topics && self.links_as(user).is_empty() {
             self.logins.forget(user);
         }
     }
@@ -337,6 +414,9 @@ fn digest(name: &[u8], password: &[u8]) -> [u8; 32] {
 
 /// How long it is believed that nodes ask for a password, once one has.
 const CLOSED_FOR: Duration = Duration::from_secs(10);
+
+/// Of a name or a password: as much as servers read of who has not logged in.
+const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 
 /// Between two looks at users that nobody is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -336,6 +336,7 @@ impl Hub {
         let abandoned = self.owners.abandoned();
         self.drop_links(now, &abandoned);
         self.on_owners_changed(now);
+        self.ask_whether_open(now);
     }
 
     /// These nodes do not answer the control plane's probes: nothing new is sent to them until they do.

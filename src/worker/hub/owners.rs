@@ -181,6 +181,13 @@ impl Owners {
         has_room.then(|| self.intern(endpoint))
     }
 
+    /// Whether a node of this endpoint is part of the newest topology, or was named since.
+    pub(crate) fn is_known(&self, endpoint: &Endpoint) -> bool {
+        let id = self.by_endpoint.get(endpoint);
+        id.and_then(|id| self.node(*id))
+            .is_some_and(|node| node.known)
+    }
+
     /// The node of an endpoint, new if it was never heard of.
     pub(crate) fn intern(&mut self, endpoint: &Endpoint) -> NodeId {
         if let Some(&id) = self.by_endpoint.get(endpoint) {

@@ -240,7 +240,7 @@ impl Hub {
                 return Ran::Taken;
             }
         };
-        if self.face.asks_for_logins() && self.must_log_in(id, row) {
+        if self.face.asks_for_logins() && self.must_log_in(now, id, row) {
             return Ran::Taken;
         }
         if self.pass_request(now, id, row, request) {

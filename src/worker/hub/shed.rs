@@ -88,6 +88,12 @@ impl Hub {
         let waiting: Vec<SessionId> = waiting.map(|(index, s)| s.id(index)).collect();
         for id in waiting {
             self.end_wait_for_link(id);
+            // It may have waited for them before.
+            if let Some(session) = self.session_mut(id)
+                && !session.replies.is_empty()
+            {
+                session.wait = Wait::Answers;
+            }
         }
     }
 

@@ -243,7 +243,7 @@ impl Hub {
     }
 
     /// A node refuses what others have taken: nothing can be promised to this client any more.
-    fn cut_off(&mut self, id: SessionId, text: &str) {
+    pub(in crate::worker::hub) fn cut_off(&mut self, id: SessionId, text: &str) {
         if let Some(session) = self.session_mut(id) {
             tracing::warn!(
                 client = session.identity.id,

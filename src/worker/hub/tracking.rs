@@ -10,7 +10,7 @@ use super::Hub;
 use super::place::Body;
 use super::request::Ran;
 use crate::clock::Now;
-use crate::command::{Route, Row, Subscription};
+use crate::command::{Local, Route, Row, Subscription};
 use crate::downstream::session::Wait;
 use crate::downstream::standing::Order;
 use crate::downstream::tracking::{Question, Tracking, Wish};
@@ -67,7 +67,8 @@ impl Hub {
         let (Purpose::Answer(ticket), Target::Slot(_)) = (part.purpose, part.target) else {
             return None;
         };
-        if !self.is_tracked(ticket.session) {
+        let logs_in = matches!(part.row.route, Route::Local(Local::Auth | Local::Hello));
+        if logs_in || !self.is_tracked(ticket.session) {
             return None;
         }
         if part.way == Way::Shared {

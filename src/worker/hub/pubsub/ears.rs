@@ -268,7 +268,7 @@ impl Hub {
         match refusal(frame) {
             Some(refusal) => {
                 self.try_again_at(now + self.settings.retry.pause_min);
-                let (_, recalled) = self.take_in(from, &refusal);
+                let (_, recalled) = self.take_in(from, None, &refusal);
                 self.place_recalled(now, recalled);
             }
             None => {
@@ -281,15 +281,20 @@ impl Hub {
     /// Tells those who wait for a topic that they may not hear it. `text` without the leading `-`.
     pub(in crate::worker::hub) fn refuse_listening(&mut self, now: Now, id: TopicId, text: &[u8]) {
         self.try_again_at(now + self.settings.backoff.max);
-        let topic = self.pubsub.topics.topic_mut(id);
-        let waiting = topic.map(|topic| {
-            topic.established = false;
-            std::mem::take(&mut topic.waiting)
-        });
-        for session in waiting.into_iter().flatten() {
+        let Some(topic) = self.pubsub.topics.topic_mut(id) else {
+            return;
+        };
+        topic.established = false;
+        let waiting = std::mem::take(&mut topic.waiting);
+        let hearing = std::mem::take(&mut topic.subscribers);
+        for session in waiting {
             self.refuse_subscribing(now, session, text);
         }
         self.tend(now, id);
+        // They may not hear it any more. A server ends such connections, too.
+        for session in hearing {
+            self.cut_off(session, &String::from_utf8_lossy(text));
+        }
     }
 
     /// The slot of a shard channel has left its node, which tells nothing more of it.

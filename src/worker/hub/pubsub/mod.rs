@@ -75,7 +75,22 @@ impl Hub {
         self.speak(id);
         let names = (1..request.len()).map(|index| request.arg(index));
         let user = self.user_of(id);
-        let intern = |name| self.pubsub.topics.intern(user, kind, name);
+        let mine = self.session(id).and_then(|s| s.subscriptions.as_ref());
+        let mine: BTreeSet<TopicId> = mine.map_or_else(BTreeSet::new, |mine| {
+            mine.of(kind).iter().copied().collect()
+        });
+        let intern = |name: &[u8]| {
+            // It may have asked for it as somebody else.
+            let mut users = self.pubsub.topics.users();
+            let topics = &self.pubsub.topics;
+            let known = users.find_map(|user| {
+                topics
+                    .find(user, kind, name)
+                    .filter(|topic| mine.contains(topic))
+            });
+            drop(users);
+            known.unwrap_or_else(|| self.pubsub.topics.intern(user, kind, name))
+        };
         let topics: Vec<TopicId> = names.map(intern).collect();
         let distinct: BTreeSet<TopicId> = topics.iter().copied().collect();
         for &topic in &distinct {
