@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! slotcar --some-flag x      slotcar is started with it for this file
+//! needs one place            not for clusters, unless they keep all keys together
 //! == title                   a section; `== title (RESP3)` exists in that protocol only
 //! # a comment
 //! c1> GET a | GET b          c1 (connected when first named) sends requests in one write and gets a reply for each
@@ -104,6 +105,20 @@ mod slotcar_before_one_server_answers_like_it {
     }
 }
 
+mod slotcar_that_keeps_all_keys_together_answers_like_one_server {
+    use super::{ServerKind, compare_together};
+
+    #[test]
+    fn redis_7() {
+        compare_together(ServerKind::Redis7);
+    }
+
+    #[test]
+    fn valkey_8() {
+        compare_together(ServerKind::Valkey8);
+    }
+}
+
 /// The script itself is sound: nothing in it depends on luck, and no step waits in vain.
 fn compare_plain(kind: ServerKind) {
     let (one, other) = (Server::start_plain(kind), Server::start_plain(kind));
@@ -137,30 +152,43 @@ fn show(script: &Script, protocol: Protocol, ran: &[Outcome]) {
 
 fn compare_slotcar(kind: ServerKind) {
     let cluster = Cluster::start(kind, 3, 0);
-    compare_before(kind, Behind::Cluster, ["--cluster", &cluster.seeds()]);
+    compare_before(kind, Behind::Cluster, &["--cluster", &cluster.seeds()]);
 }
 
 fn compare_one_server(kind: ServerKind) {
     let server = Server::start_plain(kind);
     let url = format!("redis://{}", server.addr());
-    compare_before(kind, Behind::Server, ["--upstream", &url]);
+    compare_before(kind, Behind::Server, &["--upstream", &url]);
+}
+
+fn compare_together(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let seeds = cluster.seeds();
+    compare_before(
+        kind,
+        Behind::Together,
+        &["--cluster", &seeds, "--keep-together", "*=tagged"],
+    );
 }
 
 /// What stands behind slotcar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
     Cluster,
+    /// A cluster that has all keys in one slot.
+    Together,
     Server,
 }
 
-fn compare_before(kind: ServerKind, behind: Behind, upstream: [&str; 2]) {
+fn compare_before(kind: ServerKind, behind: Behind, upstream: &[&str]) {
     let plain = Server::start_plain(kind);
-    let scripts = Script::all();
+    let mut scripts = Script::all();
+    scripts.retain(|script| behind != Behind::Cluster || !script.needs_one_place);
     let (mut found, mut steps) = (Vec::new(), 0);
     let mut slotcars: Vec<(&[String], Slotcar)> = Vec::new();
     for script in &scripts {
         if !slotcars.iter().any(|(flags, _)| *flags == script.flags) {
-            let mut args = upstream.map(str::to_owned).to_vec();
+            let mut args: Vec<String> = upstream.iter().map(|&word| word.to_owned()).collect();
             args.extend_from_slice(&script.flags);
             slotcars.push((&script.flags, Slotcar::start(&args)));
         }

@@ -231,7 +231,8 @@ fn files_and_functions_are_short() {
             .lines()
             .filter(|(_, text)| !text.trim().is_empty())
             .count();
-        let fits = lines <= CODE_LINES_MAX || file.path == "src/command/table.rs";
+        let is_table = ["src/command/table.rs", "src/config/keys.rs"].contains(&file.path.as_str());
+        let fits = lines <= CODE_LINES_MAX || is_table;
         complain_unless(fits, || {
             format!("{lines} lines of code, at most {CODE_LINES_MAX}")
         })

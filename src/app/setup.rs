@@ -7,6 +7,7 @@ use crate::config::{self, Config, ReadFrom, Upstream};
 use crate::control::{Credentials, ReplicaReads, Source, SourceKind};
 use crate::resp::reply::ReplyLimits;
 use crate::resp::request::RequestLimits;
+use crate::route::naming::Naming;
 use crate::route::verdict::RetryLimits;
 use crate::topology::{Endpoint, Keyspace};
 use crate::upstream::backoff::BackoffLimits;
@@ -107,6 +108,7 @@ pub(super) fn settings(
             max: limits.dial_backoff_max,
         },
         keyspace: keyspace(&config.upstream),
+        naming: Naming::new(&config.keep_together).map(Arc::new),
         read_from: config.read_from,
         read_own_writes: config.read_own_writes,
         zone: config.zone.clone(),

@@ -40,6 +40,18 @@ impl KeyList {
         self.at.is_empty()
     }
 
+    /// This one argument.
+    pub fn set_only(&mut self, at: usize) {
+        self.at.clear();
+        self.push_range(at, at, 1);
+    }
+
+    /// In the order in which they come in the request, each once.
+    pub fn sort(&mut self) {
+        self.at.sort_unstable();
+        self.at.dedup();
+    }
+
     /// `from`, `from + step`, … up to `last`, which exist.
     fn push_range(&mut self, from: usize, last: usize, step: usize) {
         let range = (from..=last).step_by(step.max(1));

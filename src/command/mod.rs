@@ -18,6 +18,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod timeout;
+pub mod together;
 
 use bitflags::bitflags;
 
@@ -41,6 +42,8 @@ pub struct Row {
     pub script: Script,
     /// What its answer counts, if that depends on who is subscribed.
     pub counts: Option<Counts>,
+    /// Where keys are named beside its key arguments: in the request or in the answer.
+    pub names: Option<Names>,
     /// The one argument that is a key; 0: none, or not that simple.
     only_key: u16,
     /// Its answer means something to somebody besides who asked.
@@ -70,6 +73,7 @@ impl Row {
             shape: None,
             script: Script::None,
             counts: None,
+            names: None,
             only_key,
             is_overheard: false,
         }
@@ -140,6 +144,27 @@ impl Row {
     pub const fn reads_only(&self) -> bool {
         self.flags.contains(Flags::READ) && !self.flags.contains(Flags::WRITE)
     }
+}
+
+/// Where a command names keys, beside its key arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// `KEYS pattern`: the answer is an array of keys.
+    Found,
+    /// `SCAN … MATCH pattern`: the answer is a cursor and an array of keys.
+    Scanned,
+    /// The answer is a key.
+    One,
+    /// The first value of the answer is a key.
+    First,
+    /// The answer is a map by key, or an array of pairs with a key first.
+    Streams,
+    /// Channels that may be those of notifications about a key.
+    Channels,
+    /// Patterns of such channels.
+    ChannelPatterns,
+    /// `BY` and `GET` before patterns that make names of keys.
+    Patterns,
 }
 
 bitflags! {

@@ -12,10 +12,11 @@
 //! the most permissive one. `tests/command_table.rs` compares all of it with live servers.
 
 use super::{
-    Access, Begin, Client, Connection, Counts, Find, Flags, KeySpec, Local, Merge, Refuse, Route,
-    Row, Script, Split, Subscription,
+    Access, Begin, Client, Connection, Counts, Find, Flags, KeySpec, Local, Merge, Names, Refuse,
+    Route, Row, Script, Split, Subscription,
 };
 use Merge::*;
+use Names::*;
 use Split::*;
 
 /// All rows, by group.
@@ -56,7 +57,7 @@ static GENERIC: &[Row] = &[
     row("expire",          -3, &[rw(1)],             W | FAST),
     row("expireat",        -3, &[rw(1)],             W | FAST),
     row("expiretime",       2, &[ro(1)],             R | FAST),
-    row("keys",             2, &[],                  R).all_primaries(Concat),
+    row("keys",             2, &[],                  R).all_primaries(Concat).naming(Found),
     row("migrate",         -6, &[MIGRATE_KEYS],      W).refuse(Refuse::DataMove),
     row("move",             3, &[rw(1)],             W | FAST),
     row("object",          -2, &[],                  PARENT),
@@ -70,13 +71,13 @@ static GENERIC: &[Row] = &[
     row("pexpireat",       -3, &[rw(1)],             W | FAST),
     row("pexpiretime",      2, &[ro(1)],             R | FAST),
     row("pttl",             2, &[ro(1)],             R | FAST),
-    row("randomkey",        1, &[],                  R).all_primaries(RandomNonNull),
+    row("randomkey",        1, &[],                  R).all_primaries(RandomNonNull).naming(One),
     row("rename",           3, &[rw(1), ow(2)],      W),
     row("renamenx",         3, &[rw(1), ow(2)],      W | FAST),
     row("restore",         -4, &[ow(1)],             W | OOM),
-    row("scan",            -2, &[],                  R).scan(),
-    row("sort",            -2, &[ro(1), SORT_STORE], W | OOM),
-    row("sort_ro",         -2, &[ro(1)],             R),
+    row("scan",            -2, &[],                  R).scan().naming(Scanned),
+    row("sort",            -2, &[ro(1), SORT_STORE], W | OOM).naming(Patterns),
+    row("sort_ro",         -2, &[ro(1)],             R).naming(Patterns),
     row("touch",           -2, &[ro(1).to(-1)],      R | FAST).split(Keys, Sum),
     row("ttl",              2, &[ro(1)],             R | FAST),
     row("type",             2, &[ro(1)],             R | FAST),
@@ -122,16 +123,16 @@ static STRING: &[Row] = &[
 static LIST: &[Row] = &[
     row("blmove",      6, &[rw(1), rw(2)],    W | OOM | BLOCK).leased(Connection::Blocking),
     row("blmovem",    -6, &[rw(1), rw(2)],    W | OOM | BLOCK).leased(Connection::Blocking),
-    row("blmpop",     -5, &[rw(2).counted()], W | BLOCK).leased(Connection::Blocking),
-    row("blpop",      -3, &[rw(1).to(-2)],    W | BLOCK).leased(Connection::Blocking),
-    row("brpop",      -3, &[rw(1).to(-2)],    W | BLOCK).leased(Connection::Blocking),
+    row("blmpop",     -5, &[rw(2).counted()], W | BLOCK).leased(Connection::Blocking).naming(First),
+    row("blpop",      -3, &[rw(1).to(-2)],    W | BLOCK).leased(Connection::Blocking).naming(First),
+    row("brpop",      -3, &[rw(1).to(-2)],    W | BLOCK).leased(Connection::Blocking).naming(First),
     row("brpoplpush",  4, &[rw(1), rw(2)],    W | OOM | BLOCK).leased(Connection::Blocking),
     row("lindex",      3, &[ro(1)],           R),
     row("linsert",     5, &[rw(1)],           W | OOM),
     row("llen",        2, &[ro(1)],           R | FAST),
     row("lmove",       5, &[rw(1), rw(2)],    W | OOM),
     row("lmovem",     -5, &[rw(1), rw(2)],    W | OOM),
-    row("lmpop",      -4, &[rw(1).counted()], W),
+    row("lmpop",      -4, &[rw(1).counted()], W).naming(First),
     row("lpop",       -2, &[rw(1)],           W | FAST),
     row("lpos",       -3, &[ro(1)],           R),
     row("lpush",      -3, &[rw(1)],           W | FAST | OOM),
@@ -173,9 +174,9 @@ static SET: &[Row] = &[
 /// Sorted sets.
 #[rustfmt::skip]
 static SORTED_SET: &[Row] = &[
-    row("bzmpop",           -5, &[rw(2).counted()],        W | BLOCK).leased(Connection::Blocking),
-    row("bzpopmax",         -3, &[rw(1).to(-2)],           W | FAST | BLOCK).leased(Connection::Blocking),
-    row("bzpopmin",         -3, &[rw(1).to(-2)],           W | FAST | BLOCK).leased(Connection::Blocking),
+    row("bzmpop",           -5, &[rw(2).counted()],        W | BLOCK).leased(Connection::Blocking).naming(First),
+    row("bzpopmax",         -3, &[rw(1).to(-2)],           W | FAST | BLOCK).leased(Connection::Blocking).naming(First),
+    row("bzpopmin",         -3, &[rw(1).to(-2)],           W | FAST | BLOCK).leased(Connection::Blocking).naming(First),
     row("zadd",             -4, &[rw(1)],                  W | FAST | OOM),
     row("zcard",             2, &[ro(1)],                  R | FAST),
     row("zcount",            4, &[ro(1)],                  R | FAST),
@@ -186,7 +187,7 @@ static SORTED_SET: &[Row] = &[
     row("zintercard",       -3, &[ro(1).counted()],        R),
     row("zinterstore",      -4, &[ow(1), ro(2).counted()], W | OOM),
     row("zlexcount",         4, &[ro(1)],                  R | FAST),
-    row("zmpop",            -4, &[rw(1).counted()],        W),
+    row("zmpop",            -4, &[rw(1).counted()],        W).naming(First),
     row("zmscore",          -3, &[ro(1)],                  R | FAST),
     row("zpopmax",          -2, &[rw(1)],                  W | FAST),
     row("zpopmin",          -2, &[rw(1)],                  W | FAST),
@@ -276,8 +277,8 @@ static STREAM: &[Row] = &[
     row("xnack",                 -7, &[rw(1)],                           W | FAST),
     row("xpending",              -3, &[ro(1)],                           R),
     row("xrange",                -4, &[ro(1)],                           R),
-    row("xread",                 -4, &[ro_after("STREAMS", 1).to(-1).half()], R | BLOCK),
-    row("xreadgroup",            -7, &[ro_after("STREAMS", 4).to(-1).half()], W | BLOCK),
+    row("xread",                 -4, &[ro_after("STREAMS", 1).to(-1).half()], R | BLOCK).naming(Streams),
+    row("xreadgroup",            -7, &[ro_after("STREAMS", 4).to(-1).half()], W | BLOCK).naming(Streams),
     row("xrevrange",             -4, &[ro(1)],                           R),
     row("xsetid",                -3, &[rw(1)],                           W | FAST | OOM),
     row("xtrim",                 -4, &[rw(1)],                           W),
@@ -371,7 +372,7 @@ static JSON: &[Row] = &[
 /// Publish and subscribe.
 #[rustfmt::skip]
 static PUBSUB: &[Row] = &[
-    row("psubscribe",           -2, &[],                  CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Pattern)),
+    row("psubscribe",           -2, &[],                  CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Pattern)).naming(ChannelPatterns),
     row("publish",               3, &[],                  FAST | CHANNELS | ALWAYS).merge(Receivers).counting(Counts::Receivers(Subscription::Channel)),
     row("pubsub",               -2, &[],                  PARENT),
     row("pubsub|channels",      -2, &[],                  CHANNELS | ALWAYS).all_primaries(ConcatDistinct),
@@ -380,12 +381,12 @@ static PUBSUB: &[Row] = &[
     row("pubsub|numsub",        -2, &[],                  CHANNELS | ALWAYS).all_primaries(MapSum).counting(Counts::Subscribers(Subscription::Channel)),
     row("pubsub|shardchannels", -2, &[],                  CHANNELS | ALWAYS).all_primaries(ConcatDistinct),
     row("pubsub|shardnumsub",   -2, &[],                  CHANNELS | ALWAYS).all_primaries(MapSum).counting(Counts::Subscribers(Subscription::Shard)),
-    row("punsubscribe",         -1, &[],                  CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Pattern)),
+    row("punsubscribe",         -1, &[],                  CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Pattern)).naming(ChannelPatterns),
     row("spublish",              3, &[channel(1)],        FAST | CHANNELS | ALWAYS).counting(Counts::Receivers(Subscription::Shard)),
     row("ssubscribe",           -2, &[channel(1).to(-1)], CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Shard)),
-    row("subscribe",            -2, &[],                  CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Channel)),
+    row("subscribe",            -2, &[],                  CHANNELS | CALM).leased(Connection::Subscribe(Subscription::Channel)).naming(Channels),
     row("sunsubscribe",         -1, &[channel(1).to(-1)], CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Shard)),
-    row("unsubscribe",          -1, &[],                  CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Channel)),
+    row("unsubscribe",          -1, &[],                  CHANNELS | CALM).leased(Connection::Unsubscribe(Subscription::Channel)).naming(Channels),
 ];
 
 /// Transactions.
@@ -792,6 +793,15 @@ impl Row {
         Self {
             counts: Some(counts),
             is_overheard: true,
+            ..self
+        }
+    }
+
+    const fn naming(self, names: Names) -> Self {
+        let in_answer = matches!(names, Found | Scanned | One | First | Streams);
+        Self {
+            names: Some(names),
+            is_overheard: in_answer || self.is_overheard,
             ..self
         }
     }

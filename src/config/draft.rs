@@ -13,6 +13,7 @@ use super::parse::ListenerDraft;
 use super::url::ServerUrl;
 use super::{CrossSlot, LogFormat, Logins, ReadFrom, Secret, UnknownOutcome};
 use crate::command::rules::Pattern;
+use crate::command::together::Rule;
 use crate::topology::Endpoint;
 
 /// One key and the texts given for it in one place.
@@ -55,6 +56,7 @@ pub(super) struct Draft {
     pub(super) probe_interval: Duration,
     pub(super) shutdown_grace: Duration,
     pub(super) logins: Logins,
+    pub(super) keep_together: Vec<Rule>,
     pub(super) read_from: ReadFrom,
     pub(super) read_own_writes: Duration,
     pub(super) replica_lag_max: Duration,
@@ -108,6 +110,7 @@ impl Default for Draft {
             probe_interval: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
             logins: Logins::Anybody,
+            keep_together: Vec::new(),
             read_from: ReadFrom::Primary,
             read_own_writes: Duration::ZERO,
             replica_lag_max: Duration::ZERO,

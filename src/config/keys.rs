@@ -14,6 +14,7 @@ use super::words::{
     ANSWERS, CROSS_SLOT, LOG_FORMATS, LOG_LEVELS, READ_FROM, SWITCH, UNKNOWN_OUTCOME,
 };
 use super::{Logins, Users};
+use crate::command::together::Rule;
 
 /// The table, in the order of the help.
 pub static KEYS: &[Key] = &[
@@ -312,6 +313,17 @@ pub static KEYS: &[Key] = &[
         ..key("unknown-outcome", |draft, texts| {
             one(texts, |text| parse::word(text, UNKNOWN_OUTCOME))
                 .map(|what| draft.unknown_outcome = what)
+        })
+    },
+    Key {
+        value: "PATTERN[=TAG]",
+        about: "Keys that fit the pattern (as of `KEYS`) are stored with the hash tag in front and so share a slot: what one server does with several keys works with them. Repeatable; the first that fits counts; `*` is all keys of the app",
+        expected: "a pattern, and perhaps = and a tag of letters, digits, _, -, . and :, such as celery* or queue:*=jobs",
+        is_list: true,
+        ..key("keep-together", |draft, texts| {
+            let rules = texts.iter().map(|text| Rule::parse(text));
+            draft.keep_together = rules.collect::<Result<_, _>>()?;
+            Ok(())
         })
     },
     Key {

@@ -23,6 +23,7 @@ pub use secret::Secret;
 pub use users::{Logins, Users};
 
 use crate::command::rules::Rules;
+use crate::command::together::Rule;
 pub use crate::net::ListenAddr;
 use crate::net::{ClientTls, ServerTls};
 use crate::topology::Endpoint;
@@ -77,6 +78,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Whom clients have to be; none: nobody in particular.
     pub logins: Logins,
+    /// Under which names keys are stored.
+    pub keep_together: Vec<Rule>,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written; zero: not for that reason.
     pub read_own_writes: Duration,

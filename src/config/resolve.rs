@@ -435,6 +435,7 @@ impl Resolving {
             probe_interval: Some(draft.probe_interval).filter(|interval| !interval.is_zero()),
             shutdown_grace: draft.shutdown_grace,
             logins: draft.logins,
+            keep_together: draft.keep_together,
             read_from: draft.read_from,
             read_own_writes: draft.read_own_writes,
             replica_lag_max: draft.replica_lag_max,

@@ -9,7 +9,7 @@ use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
 use super::written::Written;
 use crate::clock::Now;
-use crate::command::Local;
+use crate::command::{Local, Names};
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::{RequestLimits, RequestScan};
@@ -36,6 +36,8 @@ pub struct Session {
     pub logging_in: Option<Box<LoggingIn>>,
     /// What the transaction that is executed selects: the place among its replies, and the database.
     pub selecting: Option<Box<[(usize, u32)]>>,
+    /// Blocks under way whose answers name keys, if names are mapped.
+    pub naming: Option<Box<Vec<NamingBlock>>>,
     /// The client wants no reply to the request that is run (`CLIENT REPLY`).
     pub silent: bool,
     /// `MULTI` has been said.
@@ -71,6 +73,15 @@ pub struct LoggingIn {
     /// `AUTH` or `HELLO`, to be answered if the node agrees.
     pub local: Local,
     pub request: Box<[u8]>,
+}
+
+/// A block of a transaction that is answered with names of keys.
+#[derive(Debug)]
+pub struct NamingBlock {
+    pub seat: u32,
+    pub part: u16,
+    /// Where among its answers.
+    pub places: Vec<(usize, Names)>,
 }
 
 /// What the next request waits for.
@@ -145,6 +156,7 @@ impl Session {
             database_before: None,
             logging_in: None,
             selecting: None,
+            naming: None,
             silent: false,
             transaction: None,
             watch: None,

@@ -11,6 +11,7 @@ use crate::resp::Proto;
 use crate::resp::reply::parse_i64;
 use crate::resp::request::Request;
 use crate::resp::write;
+use crate::route::naming::Naming;
 use crate::route::part::SessionId;
 
 /// What is tracked for a session, and who hears of it.
@@ -98,7 +99,7 @@ impl Tracking {
     }
 
     /// Appends the request by which a node begins to track; `to`: the node's name for the connection that is told.
-    pub fn write_set_up(&self, to: Option<i64>, out: &mut Vec<u8>) {
+    pub fn write_set_up(&self, to: Option<i64>, naming: Option<&Naming>, out: &mut Vec<u8>) {
         let mut words: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON"];
         let to = to.map(|to| to.to_string());
         if let Some(to) = &to {
@@ -115,7 +116,14 @@ impl Tracking {
         }
         // Every key begins with nothing; a node takes no other prefix beside that one.
         let all = self.prefixes.iter().any(|prefix| prefix.is_empty());
-        for prefix in self.prefixes.iter().filter(|_| !all) {
+        let prefixes = self.prefixes.iter().filter(|_| !all);
+        let prefixes: Vec<Vec<u8>> = prefixes
+            .flat_map(|prefix| match naming {
+                Some(naming) => naming.prefixes(prefix),
+                None => vec![prefix.to_vec()],
+            })
+            .collect();
+        for prefix in &prefixes {
             words.extend([&b"PREFIX"[..], prefix]);
         }
         write::command(out, &words);
@@ -360,7 +368,7 @@ mod tests {
 
     fn set_up(tracking: &Tracking, to: Option<i64>) -> String {
         let mut bytes = Vec::new();
-        tracking.write_set_up(to, &mut bytes);
+        tracking.write_set_up(to, None, &mut bytes);
         let text = String::from_utf8(bytes).unwrap();
         let words = text
             .split("\r\n")

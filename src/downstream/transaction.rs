@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::command::{Counts, Flags, Local, Merge, Row, Script, Subscription};
+use crate::command::{Counts, Flags, Local, Merge, Names, Row, Script, Subscription};
 use crate::resp::reply::Reply;
 use crate::resp::write;
 use crate::topology::Slot;
@@ -60,6 +60,8 @@ pub struct Block {
     pub scripts: Vec<Box<[u8]>>,
     /// The row of its only request, if that does not wait.
     pub alone: Option<&'static Row>,
+    /// Places of requests whose answers name keys.
+    pub names: Vec<(usize, Names)>,
 }
 
 /// Where the reply to a queued request comes from.
@@ -280,6 +282,8 @@ impl Dealer {
             let stands_alone = !row.flags.contains(Flags::BLOCKING) && row.counts.is_none();
             block.alone = (block.requests == 0 && stands_alone).then_some(row);
             block.bytes.extend_from_slice(request);
+            let place = block.requests as usize;
+            block.names.extend(row.names.map(|names| (place, names)));
             block.requests += 1;
         }
         index
@@ -295,6 +299,7 @@ impl Dealer {
                 reads_only: None,
                 alone: None,
                 scripts: Vec::new(),
+                names: Vec::new(),
             });
             blocks.len() - 1
         })

@@ -87,6 +87,11 @@ impl<'a> Reply<'a> {
         self.bytes
     }
 
+    /// What comes before the values of an aggregate.
+    pub fn head(&self) -> &'a [u8] {
+        self.bytes.get(..self.head.len).unwrap_or_default()
+    }
+
     #[inline]
     pub fn is_error(&self) -> bool {
         matches!(self.head.kind, Kind::Error | Kind::BlobError)

@@ -42,6 +42,14 @@ pub fn bulk(out: &mut Vec<u8>, bytes: impl AsRef<[u8]>) {
     out.extend_from_slice(LINE_END);
 }
 
+/// A bulk string of several pieces.
+pub fn bulk_of(out: &mut Vec<u8>, pieces: &[&[u8]]) {
+    let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+    header(out, b'$', len);
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    out.extend_from_slice(LINE_END);
+}
+
 /// A text with its format (`txt`, `mkd`) in RESP3, a bulk string in RESP2.
 pub fn verbatim(out: &mut Vec<u8>, proto: Proto, format: &[u8; 3], text: impl AsRef<[u8]>) {
     let text = text.as_ref();

@@ -147,6 +147,8 @@ pub struct Part {
     pub elsewhere: bool,
     /// A transaction with a `SELECT` in it: its link is brought back behind it.
     pub selects: bool,
+    /// A block whose answers name keys, at places that the session knows.
+    pub names: bool,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
     pub misplaced: bool,
 }
@@ -174,6 +176,7 @@ impl Part {
             asking: false,
             elsewhere: false,
             selects: false,
+            names: false,
             misplaced: false,
         }
     }
@@ -185,7 +188,7 @@ impl Part {
 
     /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
     pub fn is_plain(&self) -> bool {
-        let is_special = self.misplaced || self.selects || self.row.is_overheard();
+        let is_special = self.misplaced || self.selects || self.names || self.row.is_overheard();
         !is_special && self.troubled_since.is_none()
     }
 

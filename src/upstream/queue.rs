@@ -401,6 +401,7 @@ mod tests {
             profile: Profile::default(),
             elsewhere: false,
             selects: false,
+            names: false,
             way: Way::Shared,
             replies: 1,
             seq,

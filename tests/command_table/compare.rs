@@ -6,8 +6,11 @@ use std::fmt;
 use slotcar::command::check;
 use slotcar::command::keys::{KeyList, find_keys};
 use slotcar::command::lookup::{CommandTable, Lookup};
+use slotcar::command::together::Rule;
 use slotcar::command::{Access, Begin, Find, Flags, KeySpec, Merge, Route, Row};
-use slotcar::resp::request::{Arg, Request};
+use slotcar::resp::request::{Arg, Request, RequestLimits, RequestScan, Scanned};
+use slotcar::resp::write;
+use slotcar::route::naming::Naming;
 
 use crate::arguments;
 use crate::exceptions::{About, exception, getkeys_errs};
@@ -25,15 +28,17 @@ pub(crate) struct Report {
 pub(crate) struct Counts {
     rows: usize,
     argument_lists: usize,
+    mapped: usize,
     errors: usize,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rows, lists, errors) = (self.rows, self.argument_lists, self.errors);
+        let mapped = self.mapped;
         write!(
             f,
-            "{rows} rows, {lists} argument lists, {errors} error texts"
+            "{rows} rows, {lists} argument lists, {mapped} of them with other names, {errors} error texts"
         )
     }
 }
@@ -130,6 +135,38 @@ impl Report {
             if ours != live && !getkeys_errs(words) {
                 let words = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
                 let text = format!("{words}: keys: table {ours:?}, server {live:?}");
+                self.differences.push(text);
+            }
+        }
+        self.compare_mapped(table, &requests, connection);
+    }
+
+    /// Keys that are kept together: the server finds the names under which they are stored, and no others; and where the arguments of such a
+    /// request are, is known without looking.
+    fn compare_mapped(
+        &mut self,
+        table: &CommandTable,
+        requests: &[Vec<Vec<u8>>],
+        connection: &mut Connection,
+    ) {
+        let naming = Naming::new(&[Rule::parse("*=t").unwrap()]).unwrap();
+        let mapped: Vec<(&Vec<Vec<u8>>, Vec<Vec<u8>>)> = requests
+            .iter()
+            .filter(|words| !getkeys_errs(words))
+            .filter_map(|words| Some((words, mapped(table, &naming, words)?)))
+            .collect();
+        let prefix = [b"COMMAND".to_vec(), b"GETKEYS".to_vec()];
+        let ask = |words: &Vec<Vec<u8>>| prefix.iter().chain(words).cloned().collect();
+        let questions: Vec<Vec<Vec<u8>>> = mapped.iter().map(|(_, words)| ask(words)).collect();
+        let answers = connection.ask_all(&questions);
+        for ((words, mapped), answer) in mapped.iter().zip(&answers) {
+            self.counts.mapped += 1;
+            let ours = our_keys(table, words);
+            let ours = ours.map(|keys| keys.iter().map(|key| format!("{{t}}{key}")).collect());
+            let live = live_keys(answer, mapped);
+            if ours != live {
+                let words = String::from_utf8_lossy(&mapped.join(&b' ')).into_owned();
+                let text = format!("{words}: mapped: ours {ours:?}, server {live:?}");
                 self.differences.push(text);
             }
         }
@@ -250,6 +287,35 @@ fn our_keys(table: &CommandTable, words: &[Vec<u8>]) -> Result<Vec<String>, Stri
         let name = |at: usize| String::from_utf8_lossy(request.arg(at)).into_owned();
         Ok(keys.iter().map(name).collect())
     })
+}
+
+/// The words of a request with other names; none: it stays as it is.
+fn mapped(table: &CommandTable, naming: &Naming, words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    write::command(&mut bytes, words);
+    let mut scan = RequestScan::new();
+    let scanned = scan.advance(&bytes, &RequestLimits::default());
+    assert!(matches!(scanned, Ok(Scanned::Multibulk(_))), "{words:?}");
+    let request = Request {
+        bytes: &bytes,
+        args: scan.args(),
+    };
+    let Lookup::Row(row) = table.lookup(request) else {
+        return None;
+    };
+    let (mut out, mut args) = (Vec::new(), Vec::new());
+    if !naming.request(row, request, &mut KeyList::new(), &mut out, &mut args) {
+        return None;
+    }
+    let mut again = RequestScan::new();
+    let scanned = again.advance(&out, &RequestLimits::default());
+    assert!(
+        matches!(scanned, Ok(Scanned::Multibulk(len)) if len == out.len()),
+        "{words:?}"
+    );
+    assert_eq!(again.args(), args, "{words:?}");
+    let word = |arg: &Arg| out[arg.start as usize..arg.end as usize].to_vec();
+    Some(args.iter().map(word).collect())
 }
 
 fn live_keys(answer: &Value, words: &[Vec<u8>]) -> Result<Vec<String>, String> {

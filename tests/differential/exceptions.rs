@@ -187,14 +187,16 @@ const EXCEPTIONS: &[Exception] = &[
 ];
 
 /// Besides, where a cluster stands behind.
-const OF_CLUSTERS: &[Exception] = &[
-    Exception {
-        file: "data.txt",
-        step: "c1> SORT {t}a BY nosort GET #",
-        answer: "denied in Cluster mode",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "a cluster's node refuses it: the pattern may name keys of other slots",
-    },
+const OF_CLUSTERS: &[Exception] = &[Exception {
+    file: "data.txt",
+    step: "c1> SORT {t}a BY nosort GET #",
+    answer: "denied in Cluster mode",
+    kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+    why: "a cluster's node refuses it: the pattern may name keys of other slots",
+}];
+
+/// Besides, where keys are in several slots.
+const OF_SLOTS: &[Exception] = &[
     Exception {
         file: "modes.txt",
         step: "c1 gets 1",
@@ -209,6 +211,10 @@ const OF_CLUSTERS: &[Exception] = &[
         kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
         why: "MONITOR: a request over several slots is executed in parts",
     },
+];
+
+/// Besides, where every primary is asked.
+const OF_PRIMARIES: &[Exception] = &[
     Exception {
         file: "modes.txt",
         step: "c1 quiet",
@@ -232,6 +238,24 @@ const OF_CLUSTERS: &[Exception] = &[
     },
 ];
 
+/// Besides, where keys are stored under other names than the app's.
+const OF_SCRIPTS: &[Exception] = &[
+    Exception {
+        file: "scripts.txt",
+        step: "c1> EVAL \"return KEYS\" 2 {t}a {t}b",
+        answer: "{tagged}",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "a script knows the names under which its keys are stored",
+    },
+    Exception {
+        file: "scripts.txt",
+        step: "c1> EVAL \"return {KEYS[1], ARGV[1]}\" 1 k v",
+        answer: "{tagged}",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "a script knows the names under which its keys are stored",
+    },
+];
+
 /// What remains of `found` without the exceptions, and the exceptions that excuse nothing (any more).
 pub(crate) fn sift(
     kind: ServerKind,
@@ -239,11 +263,12 @@ pub(crate) fn sift(
     scripts: &[Script],
     found: &[Difference],
 ) -> Vec<String> {
-    let of_kind: &[Exception] = match behind {
-        Behind::Cluster => OF_CLUSTERS,
+    let of_kind: &[&[Exception]] = match behind {
+        Behind::Cluster => &[OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS],
+        Behind::Together => &[OF_CLUSTERS, OF_PRIMARIES, OF_SCRIPTS],
         Behind::Server => &[],
     };
-    let exceptions = || EXCEPTIONS.iter().chain(of_kind);
+    let exceptions = || EXCEPTIONS.iter().chain(of_kind.iter().copied().flatten());
     let unexcused = found
         .iter()
         .filter(|difference| !exceptions().any(|one| one.excuses(kind, difference)))

@@ -5,6 +5,8 @@ use std::path::Path;
 pub(crate) struct Script {
     /// `pubsub.txt`
     pub(crate) name: String,
+    /// Keys of several slots are used together: only where one place has them all.
+    pub(crate) needs_one_place: bool,
     /// What slotcar is started with besides.
     pub(crate) flags: Vec<String>,
     pub(crate) sections: Vec<Section>,
@@ -87,6 +89,7 @@ impl Script {
 
     fn parse(name: String, text: &str) -> Script {
         let mut flags = Vec::new();
+        let mut needs_one_place = false;
         let mut sections: Vec<Section> = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
@@ -95,6 +98,10 @@ impl Script {
             }
             if let Some(line) = text.strip_prefix("slotcar ") {
                 flags.extend(line.split_whitespace().map(str::to_owned));
+                continue;
+            }
+            if text == "needs one place" {
+                needs_one_place = true;
                 continue;
             }
             if let Some(title) = text.strip_prefix("== ") {
@@ -119,6 +126,7 @@ impl Script {
         }
         Script {
             name,
+            needs_one_place,
             flags,
             sections,
         }

@@ -53,6 +53,7 @@ pub(crate) fn hub(
             max: limits.dial_backoff_max,
         },
         keyspace: Keyspace::Hashed,
+        naming: None,
         read_from: ReadFrom::Primary,
         read_own_writes: Duration::ZERO,
         zone: None,

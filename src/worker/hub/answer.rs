@@ -23,13 +23,15 @@ const SPARE_GATHERS_MAX: usize = 256;
 impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
+        let is_naming = self.settings.naming.is_some();
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
         let is_error = frame.first() == Some(&b'-');
+        let names = |part: &Part| is_naming && part.row.names.is_some();
         let bytes = match link.queue().front() {
             // Who may have to be asked again, and what only we can count.
-            Some((part, bytes)) if is_error || part.row.counts.is_some() => {
+            Some((part, bytes)) if is_error || part.row.counts.is_some() || names(part) => {
                 Bytes::copy_from_slice(bytes)
             }
             Some(_) | None => Bytes::new(),
@@ -53,6 +55,12 @@ impl Hub {
         if part.misplaced {
             self.lanes.note_settled(part.target);
         }
+        let own = if is_naming {
+            self.own_names(&part, &bytes, frame)
+        } else {
+            None
+        };
+        let frame = own.as_deref().unwrap_or(frame);
         match block_error.filter(|_| frame.starts_with(b"-EXECABORT")) {
             Some(error) => self.on_block_aborted(now, id, part, bytes, &error),
             None => match self.recount(node, &part, &bytes, frame) {

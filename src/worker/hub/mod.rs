@@ -19,6 +19,7 @@ mod links;
 mod local;
 mod logins;
 mod monitor;
+mod names;
 mod owners;
 mod place;
 mod pubsub;
@@ -63,6 +64,7 @@ use crate::reply::gather::Gather;
 use crate::resp::reply::ReplyLimits;
 use crate::resp::request::{RequestLimits, RequestScan};
 use crate::route::hold::Lanes;
+use crate::route::naming::Naming;
 use crate::route::part::{LinkId, SessionId};
 use crate::route::scan::ScanBook;
 use crate::route::scripts::Scripts;
@@ -106,6 +108,8 @@ pub struct Settings {
     pub greeting: Greeting,
     /// [`Keyspace::Whole`]: one server is behind, which also has databases.
     pub keyspace: Keyspace,
+    /// Under which names keys are stored, if under others than the app's.
+    pub naming: Option<Arc<Naming>>,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written.
     pub read_own_writes: Duration,
@@ -162,6 +166,7 @@ pub struct Hub {
     splitter: Splitter,
     keys: KeyList,
     part_bytes: Vec<u8>,
+    names: names::Scratch,
     scan: RequestScan,
     /// The bytes that are being run, if they are many and were kept.
     whole_input: Option<Bytes>,
@@ -268,6 +273,7 @@ impl Hub {
             splitter: Splitter::default(),
             keys: KeyList::default(),
             part_bytes: Vec::new(),
+            names: names::Scratch::default(),
             scan: RequestScan::new(),
             whole_input: None,
             trouble: String::new(),

@@ -243,6 +243,20 @@ impl Hub {
         if self.face.asks_for_logins() && self.must_log_in(now, id, row) {
             return Ran::Taken;
         }
+        if self.settings.naming.is_some() {
+            return self.run_renamed(now, id, row, request);
+        }
+        self.run_row(now, id, row, request)
+    }
+
+    /// A request of a known command, with the names under which its keys are stored.
+    pub(super) fn run_row(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+    ) -> Ran {
         if self.pass_request(now, id, row, request) {
             return Ran::Taken;
         }
@@ -265,6 +279,9 @@ impl Hub {
                 if row.merge == Merge::Info && info::is_about_slotcar(sections(request)) =>
             {
                 self.answer_info(now, id);
+            }
+            Plan::AllPrimaries if row.names.is_some() && self.home().is_some() => {
+                self.send_to_any(now, id, row, request);
             }
             Plan::AllPrimaries => self.send_to_all(now, id, row, request, false),
             Plan::AllNodes => self.send_to_all(now, id, row, request, true),
@@ -381,7 +398,10 @@ impl Hub {
     /// Answers with an error. `text` without the leading `-`.
     pub(super) fn refuse(&mut self, id: SessionId, text: impl AsRef<[u8]>) {
         self.counters.errors += 1;
-        self.answer_here(id, |buf| write::error(buf, text));
+        match self.own_text(text.as_ref()) {
+            Some(own) => self.answer_here(id, |buf| write::error(buf, own)),
+            None => self.answer_here(id, |buf| write::error(buf, text)),
+        }
     }
 
     /// Two keys that no node has both.

@@ -43,6 +43,9 @@ impl Hub {
 
     /// A slot of the primary that gets a session's requests without keys: the same for all of them keeps them in order.
     pub(super) fn any_primary(&self, id: SessionId) -> Slot {
+        if let Some(home) = self.home() {
+            return home;
+        }
         let primaries = self.owners.primaries();
         let index = id.generation as usize % primaries.len().max(1);
         primaries.get(index).copied().unwrap_or(Slot::FIRST)

@@ -213,7 +213,9 @@ impl Hub {
         } else {
             self.spread.waits.on_tried(waiter, Tried::Something);
             let mut answer = Vec::with_capacity(frame.len() + key.len() + 32);
-            taken::write_answer(attempt.answer, &key, frame, &mut answer);
+            let naming = self.settings.naming.as_ref();
+            let own = naming.map_or(&*key, |naming| naming.unmap(&key));
+            taken::write_answer(attempt.answer, own, frame, &mut answer);
             self.answer_waiter(now, waiter, &answer);
         }
     }

@@ -150,7 +150,8 @@ impl Hub {
         };
         let mut set_up = Vec::new();
         if let Some(tracking) = self.tracking(session) {
-            tracking.write_set_up(told, &mut set_up);
+            let naming = self.settings.naming.as_deref();
+            tracking.write_set_up(told, naming, &mut set_up);
         }
         self.dial_standing(now, session, node, (profile, Role::Tracks, set_up))
     }
@@ -177,6 +178,8 @@ impl Hub {
 
     /// A message of a node about keys that have changed.
     pub(super) fn on_invalidation(&mut self, owner: SessionId, frame: &[u8]) {
+        let own = self.own_invalidation(frame);
+        let frame = own.as_deref().unwrap_or(frame);
         let Some(tracking) = self.tracking_mut(owner) else {
             return;
         };

@@ -116,6 +116,9 @@ impl Hub {
             Plan::AllPrimaries | Plan::AllNodes if self.settings.keyspace == Keyspace::Whole => {
                 Ok(Place::Anywhere)
             }
+            Plan::AllPrimaries if row.names.is_some() && self.home().is_some() => {
+                Ok(Place::Anywhere)
+            }
             Plan::AllPrimaries | Plan::AllNodes if splits => Ok(self.dealt_by_node(row, request)),
             Plan::AllPrimaries | Plan::AllNodes | Plan::Scan => {
                 Err(No::Aborts(errors::spans_nodes(row.name).into()))
@@ -292,6 +295,7 @@ impl Hub {
                     let mut bytes = std::mem::take(&mut self.part_bytes);
                     part.selects = is_selecting;
                     part.replies += self.write_scripts(block, &mut bytes);
+                    part.names = self.note_names(ticket, &block.names);
                     block.write(&mut bytes);
                     self.place_block(now, part, watch.as_deref(), &bytes);
                     bytes.clear();
@@ -346,6 +350,7 @@ impl Hub {
                     let scripts = self.write_scripts(block, &mut bytes);
                     block.write(&mut bytes);
                     let mut part = block_part(ticket, block, row, profile);
+                    part.names = self.note_names(ticket, &block.names);
                     part.replies += scripts;
                     part.selects = selects;
                     part

@@ -43,13 +43,23 @@ impl Hub {
         frame: &[u8],
     ) {
         let topics = &mut self.pubsub.topics;
-        let id = topics.find(user, kind, name);
-        let Some(topic) = id.and_then(|id| topics.topic_mut(id)) else {
+        let Some(id) = topics.find(user, kind, name) else {
+            return;
+        };
+        let Some(topic) = topics.topic_mut(id) else {
             return;
         };
         if !topic.hears(now, node, channel, frame) {
             return;
         }
+        let Ok(own) = self.own_message(channel, frame) else {
+            return;
+        };
+        let topics = &mut self.pubsub.topics;
+        let Some(topic) = topics.topic_mut(id) else {
+            return;
+        };
+        let frame = own.as_deref().unwrap_or(frame);
         let mut audience = std::mem::take(&mut self.pubsub.audience);
         audience.extend(&topic.subscribers);
         let message = Message::new(frame);

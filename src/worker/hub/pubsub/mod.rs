@@ -156,6 +156,8 @@ impl Hub {
                 if let Some(topic) = of_mine {
                     self.release(now, id, topic);
                 }
+                let own = self.own_topic(kind, name);
+                let name = own.as_deref().unwrap_or(name);
                 write_reply(&mut reply, proto, what, Some(name), mine.count(kind));
             }
         } else if mine.of(kind).is_empty() {
@@ -164,7 +166,9 @@ impl Hub {
             for topic in mine.of(kind).clone() {
                 mine.remove(kind, topic);
                 let name = self.pubsub.topics.topic(topic).map(|t| t.name.clone());
-                write_reply(&mut reply, proto, what, name.as_deref(), mine.count(kind));
+                let own = name.as_deref().and_then(|name| self.own_topic(kind, name));
+                let name = own.as_deref().or(name.as_deref());
+                write_reply(&mut reply, proto, what, name, mine.count(kind));
                 self.release(now, id, topic);
             }
         }
@@ -214,10 +218,12 @@ impl Hub {
             if topic.subscribers.insert(id) {
                 self.counters.subscriptions += 1;
             }
-            mine.insert(topic.kind, id_of_topic);
-            let what = (Verb::Subscribe, topic.kind);
-            let count = mine.count(topic.kind);
-            write_reply(&mut reply, proto, what, Some(&topic.name), count);
+            let (kind, name) = (topic.kind, topic.name.clone());
+            mine.insert(kind, id_of_topic);
+            let own = self.own_topic(kind, &name);
+            let name = own.as_deref().unwrap_or(&name);
+            let what = (Verb::Subscribe, kind);
+            write_reply(&mut reply, proto, what, Some(name), mine.count(kind));
         }
         self.keep_subscriptions(id, mine);
         self.deliver(now, pending.ticket, &reply);
