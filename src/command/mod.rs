@@ -159,6 +159,8 @@ pub enum Names {
     First,
     /// The answer is a map by key, or an array of pairs with a key first.
     Streams,
+    /// The answer is the name of a script, or may speak of one.
+    Script,
     /// Channels that may be those of notifications about a key.
     Channels,
     /// Patterns of such channels.

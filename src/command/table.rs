@@ -424,7 +424,7 @@ static SCRIPTING: &[Row] = &[
     row("script|flush",     -2, &[],                NOSCRIPT).all_nodes(AllSucceeded).script(Script::Flush),
     row("script|help",       2, &[],                ALWAYS),
     row("script|kill",       2, &[],                NOSCRIPT).all_primaries(OneSucceeded),
-    row("script|load",       3, &[],                NOSCRIPT | STALE).all_nodes(AllSucceeded).script(Script::Body(2)),
+    row("script|load",       3, &[],                NOSCRIPT | STALE).all_nodes(AllSucceeded).script(Script::Body(2)).naming(Names::Script),
     row("script|show",       3, &[],                NOSCRIPT),
 ];
 
@@ -798,7 +798,10 @@ impl Row {
     }
 
     const fn naming(self, names: Names) -> Self {
-        let in_answer = matches!(names, Found | Scanned | One | First | Streams);
+        let in_answer = matches!(
+            names,
+            Found | Scanned | One | First | Streams | Names::Script
+        );
         Self {
             names: Some(names),
             is_overheard: in_answer || self.is_overheard,

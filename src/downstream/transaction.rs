@@ -283,7 +283,10 @@ impl Dealer {
             block.alone = (block.requests == 0 && stands_alone).then_some(row);
             block.bytes.extend_from_slice(request);
             let place = block.requests as usize;
-            block.names.extend(row.names.map(|names| (place, names)));
+            let speaks = (row.script != Script::None).then_some(Names::Script);
+            block
+                .names
+                .extend(row.names.or(speaks).map(|names| (place, names)));
             block.requests += 1;
         }
         index

@@ -134,10 +134,26 @@ pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabl
 
 /// Keys of one request in two slots, and no way to split it. `a` and `b` are the first keys that disagree.
 pub fn cross_slot(a: &[u8], a_slot: u16, b: &[u8], b_slot: u16) -> String {
+    let rule = rule_for(a, b);
     let (a, b) = (shown(a), shown(b));
     format!(
-        "CROSSSLOT Keys in request don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot})"
+        "CROSSSLOT Keys in request don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot}); with --keep-together '{rule}' they would"
     )
+}
+
+/// The narrowest rule that a person would make of two keys: what both begin with, up to a separator.
+fn rule_for(a: &[u8], b: &[u8]) -> String {
+    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let common = a.get(..common).unwrap_or_default();
+    let end = common.iter().rposition(|byte| b":-_./".contains(byte));
+    let start = end.and_then(|end| common.get(..=end)).unwrap_or_default();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b":-_./".contains(byte);
+    let start = if start.iter().all(is_plain) {
+        start
+    } else {
+        &[]
+    };
+    format!("{}*", String::from_utf8_lossy(start))
 }
 
 /// Too many keys of several slots are waited for already.
@@ -204,9 +220,10 @@ pub fn spans_nodes(command: &str) -> String {
 
 /// Two keys in different slots of one transaction, or of what one watches.
 pub fn cross_slot_transaction(a: &[u8], a_slot: u16, b: &[u8], b_slot: u16) -> String {
+    let rule = rule_for(a, b);
     let (a, b) = (shown(a), shown(b));
     format!(
-        "CROSSSLOT Keys of a transaction don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot})"
+        "CROSSSLOT Keys of a transaction don't hash to the same slot: '{a}' (slot {a_slot}) and '{b}' (slot {b_slot}); with --keep-together '{rule}' they would"
     )
 }
 
@@ -478,8 +495,19 @@ mod tests {
     fn a_crossslot_error_names_keys_and_slots() {
         assert_eq!(
             cross_slot(b"a", 15495, b"b\xff", 3300),
-            "CROSSSLOT Keys in request don't hash to the same slot: 'a' (slot 15495) and 'b\\xff' (slot 3300)"
+            "CROSSSLOT Keys in request don't hash to the same slot: 'a' (slot 15495) and 'b\\xff' (slot 3300); \
+             with --keep-together '*' they would"
         );
+        for (a, b, rule) in [
+            ("queue:1", "queue:12", "queue:*"),
+            ("queue:in:a", "queue:out", "queue:*"),
+            ("celery-a", "celery-b", "celery-*"),
+            ("user1", "user2", "*"),
+            ("{a}:1", "{a}:2", "*"),
+            ("", "x", "*"),
+        ] {
+            assert_eq!(rule_for(a.as_bytes(), b.as_bytes()), rule, "{a} {b}");
+        }
     }
 
     #[test]

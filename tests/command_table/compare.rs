@@ -150,7 +150,7 @@ impl Report {
         connection: &mut Connection,
     ) {
         let naming = Naming::new(&[Rule::parse("*=t").unwrap()]).unwrap();
-        let mapped: Vec<(&Vec<Vec<u8>>, Vec<Vec<u8>>)> = requests
+        let mapped: Vec<(&Words, Words)> = requests
             .iter()
             .filter(|words| !getkeys_errs(words))
             .filter_map(|words| Some((words, mapped(table, &naming, words)?)))
@@ -288,6 +288,8 @@ fn our_keys(table: &CommandTable, words: &[Vec<u8>]) -> Result<Vec<String>, Stri
         Ok(keys.iter().map(name).collect())
     })
 }
+
+type Words = Vec<Vec<u8>>;
 
 /// The words of a request with other names; none: it stays as it is.
 fn mapped(table: &CommandTable, naming: &Naming, words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {

@@ -239,22 +239,13 @@ const OF_PRIMARIES: &[Exception] = &[
 ];
 
 /// Besides, where keys are stored under other names than the app's.
-const OF_SCRIPTS: &[Exception] = &[
-    Exception {
-        file: "scripts.txt",
-        step: "c1> EVAL \"return KEYS\" 2 {t}a {t}b",
-        answer: "{tagged}",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "a script knows the names under which its keys are stored",
-    },
-    Exception {
-        file: "scripts.txt",
-        step: "c1> EVAL \"return {KEYS[1], ARGV[1]}\" 1 k v",
-        answer: "{tagged}",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "a script knows the names under which its keys are stored",
-    },
-];
+const OF_NAMES: &[Exception] = &[Exception {
+    file: "modes.txt",
+    step: "c1 gets 2",
+    answer: "\"return (redis.call('SET', KEYS[1], 'x'))\"",
+    kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+    why: "MONITOR: a call in a return has parentheses around it, or Lua would forget on which line it was",
+}];
 
 /// What remains of `found` without the exceptions, and the exceptions that excuse nothing (any more).
 pub(crate) fn sift(
@@ -265,7 +256,7 @@ pub(crate) fn sift(
 ) -> Vec<String> {
     let of_kind: &[&[Exception]] = match behind {
         Behind::Cluster => &[OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS],
-        Behind::Together => &[OF_CLUSTERS, OF_PRIMARIES, OF_SCRIPTS],
+        Behind::Together => &[OF_CLUSTERS, OF_PRIMARIES, OF_NAMES],
         Behind::Server => &[],
     };
     let exceptions = || EXCEPTIONS.iter().chain(of_kind.iter().copied().flatten());

@@ -57,6 +57,7 @@ mod start;
 mod strange_nodes;
 mod tasks;
 mod tls;
+mod together;
 mod tracking;
 mod transactions;
 mod users;

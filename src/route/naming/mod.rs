@@ -10,6 +10,7 @@
 //!                       {celery}celery-1    stored as {celery}{celery}celery-1
 //! ```
 
+pub mod lua;
 pub mod replies;
 pub mod requests;
 
@@ -54,6 +55,13 @@ impl Naming {
     /// The slot of that rule's keys: where everything is.
     pub fn home(&self) -> Option<Slot> {
         self.whole().map(|rule| Slot::of_key(&rule.tag))
+    }
+
+    /// Where scripts without keys run: at the home of all rules, if they have but one.
+    pub fn script_home(&self) -> Option<Slot> {
+        let mut tags = self.tags();
+        let first = tags.next()?;
+        tags.all(|tag| tag == first).then(|| Slot::of_key(first))
     }
 
     /// A pattern for the stored names of all keys that an app's pattern fits; true: it may fit others as well, and what it
@@ -113,7 +121,7 @@ fn matches(rule: &Rule, key: &[u8]) -> bool {
 const EVERYTHING: &[u8] = b"*";
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     pub(super) fn naming(rules: &[&str]) -> Naming {

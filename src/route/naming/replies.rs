@@ -33,7 +33,7 @@ impl Naming {
                 out.extend_from_slice(cursor.bytes());
                 self.found(keys, self.asked(scanned(request)), &mut out);
             }
-            Names::Channels | Names::ChannelPatterns | Names::Patterns => {
+            Names::Script | Names::Channels | Names::ChannelPatterns | Names::Patterns => {
                 return None;
             }
         }

@@ -167,6 +167,7 @@ pub struct Hub {
     keys: KeyList,
     part_bytes: Vec<u8>,
     names: names::Scratch,
+    script_names: names::ScriptNames,
     scan: RequestScan,
     /// The bytes that are being run, if they are many and were kept.
     whole_input: Option<Bytes>,
@@ -274,6 +275,7 @@ impl Hub {
             keys: KeyList::default(),
             part_bytes: Vec::new(),
             names: names::Scratch::default(),
+            script_names: names::ScriptNames::default(),
             scan: RequestScan::new(),
             whole_input: None,
             trouble: String::new(),

@@ -45,7 +45,7 @@ impl Hub {
         let Some(owner) = owner else { return };
         let answers = self.session(owner).map(|session| session.identity.reply);
         if answers == Some(ReplyMode::On) && !self.is_housekeeping(line) {
-            let own = self.own_text(line);
+            let own = self.own_monitor_line(line);
             self.interject(owner, own.as_deref().unwrap_or(line));
         }
     }

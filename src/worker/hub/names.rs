@@ -3,16 +3,21 @@
 //! A request is rewritten before anything else looks at it, so everything behind knows stored names only; an answer gets the app's names back before it
 //! reaches its seat or is put together with others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use sha1::{Digest as _, Sha1};
 
 use super::Hub;
 use super::request::Ran;
 use crate::clock::Now;
 use crate::command::keys::KeyList;
-use crate::command::{Names, Row, Subscription};
+use crate::command::{Names, Row, Script, Subscription};
 use crate::downstream::session::NamingBlock;
-use crate::resp::request::{Arg, Request};
+use crate::resp::request::{Arg, Request, RequestScan, Scanned};
+use crate::resp::write;
 use crate::route::naming::Naming;
+use crate::route::naming::lua::Prelude;
 use crate::route::naming::replies::Told;
 use crate::route::part::{Part, Purpose, SessionId, Ticket};
 use crate::topology::Slot;
@@ -24,6 +29,80 @@ pub(super) struct Scratch {
     args: Vec<Arg>,
     keys: KeyList,
 }
+
+/// Scripts by the names that clients know, and by those of what the nodes have instead.
+#[derive(Debug, Default)]
+pub(super) struct ScriptNames {
+    prelude: Option<Prelude>,
+    to_node: HashMap<Sha, Sha>,
+    to_client: HashMap<Sha, Sha>,
+}
+
+/// 40 hexadecimal digits in lower case.
+type Sha = [u8; 40];
+
+impl ScriptNames {
+    /// What a node is told instead of a script.
+    fn body(&mut self, naming: &Naming, body: &[u8]) -> Vec<u8> {
+        let own = self.prelude(naming).apply(body);
+        if self.to_node.len() >= SCRIPTS_MAX {
+            // Clients load them again when a node says that it has none of that name.
+            self.to_node.clear();
+            self.to_client.clear();
+        }
+        let (client, node) = (sha_of(body), sha_of(&own));
+        self.to_node.insert(client, node);
+        self.to_client.insert(node, client);
+        own
+    }
+
+    fn prelude(&mut self, naming: &Naming) -> &Prelude {
+        self.prelude.get_or_insert_with(|| Prelude::new(naming))
+    }
+
+    /// The name that a node knows. Of what has not passed by, the client's own: no node has it.
+    fn name(&self, name: &[u8]) -> Vec<u8> {
+        let known = Sha::try_from(name.to_ascii_lowercase()).ok();
+        let own = known.and_then(|name| self.to_node.get(&name));
+        own.map_or_else(|| name.to_vec(), |own| own.to_vec())
+    }
+
+    /// An answer in which nodes' names of scripts may stand, with those that clients know: they are as long. None: there are none.
+    fn answer(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        if self.to_client.is_empty() {
+            return None;
+        }
+        let mut own: Option<Vec<u8>> = None;
+        let mut at = 0;
+        while let Some(name) = frame.get(at..at + 40) {
+            match name.iter().rposition(|byte| !byte.is_ascii_hexdigit()) {
+                Some(other) => at += other + 1,
+                None => {
+                    let known = Sha::try_from(name).ok();
+                    if let Some(client) = known.and_then(|name| self.to_client.get(&name)) {
+                        let own = own.get_or_insert_with(|| frame.to_vec());
+                        if let Some(place) = own.get_mut(at..at + 40) {
+                            place.copy_from_slice(client);
+                        }
+                    }
+                    at += 40;
+                }
+            }
+        }
+        own
+    }
+}
+
+fn sha_of(body: &[u8]) -> Sha {
+    let mut name = [0; 40];
+    for (place, byte) in name.chunks_exact_mut(2).zip(Sha1::digest(body)) {
+        place.copy_from_slice(format!("{byte:02x}").as_bytes());
+    }
+    name
+}
+
+/// Names of scripts that are remembered.
+const SCRIPTS_MAX: usize = 16_384;
 
 impl Hub {
     /// Runs a request with the names under which its keys are stored.
@@ -37,6 +116,51 @@ impl Hub {
         let Some(naming) = self.settings.naming.clone() else {
             return self.run_row(now, id, row, request);
         };
+        if row.script != Script::None && row.script != Script::Flush {
+            let mut bytes = Vec::new();
+            write::command(&mut bytes, &self.script_words(&naming, row, request));
+            let mut scan = RequestScan::new();
+            if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
+                return self.run_stored(now, id, row, scan.request(&bytes), &naming);
+            }
+        }
+        self.run_stored(now, id, row, request, &naming)
+    }
+
+    /// The words of a request that speaks of scripts.
+    fn script_words(&mut self, naming: &Naming, row: &Row, request: Request<'_>) -> Vec<Vec<u8>> {
+        let mut words: Vec<Vec<u8>> = (0..request.len())
+            .map(|at| request.arg(at).to_vec())
+            .collect();
+        match row.script {
+            Script::Body(at) => {
+                if let Some(body) = words.get_mut(usize::from(at)) {
+                    *body = self.script_names.body(naming, body);
+                }
+            }
+            Script::Sha(at) => {
+                if let Some(name) = words.get_mut(usize::from(at)) {
+                    *name = self.script_names.name(name);
+                }
+            }
+            Script::Asks => {
+                for name in words.iter_mut().skip(2) {
+                    *name = self.script_names.name(name);
+                }
+            }
+            Script::None | Script::Flush => {}
+        }
+        words
+    }
+
+    fn run_stored(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+        naming: &Naming,
+    ) -> Ran {
         let mut scratch = std::mem::take(&mut self.names);
         scratch.bytes.clear();
         scratch.args.clear();
@@ -61,11 +185,25 @@ impl Hub {
         frame: &[u8],
     ) -> Option<Vec<u8>> {
         let naming = self.settings.naming.clone()?;
-        if part.names {
-            let places = self.take_places(part).unwrap_or_default();
-            return naming.replies(&places, frame);
+        if matches!(part.purpose, Purpose::Try(..)) && part.row.names == Some(Names::Streams) {
+            // It is put together with others first.
+            return None;
         }
-        naming.reply(part.row.names, request, frame)
+        let places = if part.names {
+            self.take_places(part)
+        } else {
+            None
+        };
+        let own = match places {
+            Some(places) => naming.replies(&places, frame),
+            None => naming.reply(part.row.names, request, frame),
+        };
+        let speaks_of_scripts = part.row.script != Script::None || part.replies > 1;
+        if !speaks_of_scripts {
+            return own;
+        }
+        let with_names = self.script_names.answer(own.as_deref().unwrap_or(frame));
+        with_names.or(own)
     }
 
     /// A block of a transaction goes on its way; whether its answers name keys.
@@ -98,6 +236,13 @@ impl Hub {
         Some(places)
     }
 
+    /// Where a script without keys runs.
+    pub(super) fn script_home(&self, id: SessionId) -> Slot {
+        let naming = self.settings.naming.as_ref();
+        let home = naming.and_then(|naming| naming.script_home());
+        home.unwrap_or_else(|| self.any_primary(id))
+    }
+
     /// The slot of all keys, if a rule keeps all of them together.
     pub(super) fn home(&self) -> Option<Slot> {
         self.settings.naming.as_ref()?.home()
@@ -128,6 +273,28 @@ impl Hub {
     pub(super) fn own_invalidation(&self, frame: &[u8]) -> Option<Vec<u8>> {
         let naming = self.settings.naming.as_ref()?;
         Some(naming.invalidated(frame))
+    }
+
+    /// A line of `MONITOR`: scripts are shown without what stands in front of them.
+    pub(super) fn own_monitor_line(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        let naming = self.settings.naming.clone()?;
+        let prelude = self.script_names.prelude(&naming);
+        let own = naming.without_tags(line);
+        let shown = prelude.shown();
+        match memchr::memmem::find(own.as_deref().unwrap_or(line), &shown) {
+            None => own,
+            Some(at) => {
+                let mut line = own.unwrap_or_else(|| line.to_vec());
+                line.drain(at..at + shown.len());
+                Some(line)
+            }
+        }
+    }
+
+    /// What several nodes have said of streams.
+    pub(super) fn own_streams(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let naming = self.settings.naming.as_ref()?;
+        naming.reply(Some(Names::Streams), &[], frame)
     }
 
     /// A text for people, in which names of keys may stand.

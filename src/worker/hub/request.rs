@@ -274,6 +274,10 @@ impl Hub {
             Plan::AnyPrimary if row.merge == Merge::Receivers => {
                 self.publish(now, id, row, request);
             }
+            Plan::AnyPrimary if row.answers_as_it_likes() => {
+                let slot = self.script_home(id);
+                self.send_whole(now, id, row, slot, request);
+            }
             Plan::AnyPrimary => self.send_to_any(now, id, row, request),
             Plan::AllPrimaries
                 if row.merge == Merge::Info && info::is_about_slotcar(sections(request)) =>

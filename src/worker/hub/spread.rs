@@ -230,8 +230,13 @@ impl Hub {
     pub(super) fn answer_waiter(&mut self, now: Now, waiter: WaiterId, frame: &[u8]) {
         if let Some(request) = self.spread.requests.get(&waiter) {
             let ticket = request.ticket;
+            // What comes of several streams has been put together by their stored names.
+            let own = match request.work {
+                Work::Reads(_) => self.own_streams(frame),
+                Work::Takes { .. } => None,
+            };
             self.end_spread_wait(waiter);
-            self.deliver(now, ticket, frame);
+            self.deliver(now, ticket, own.as_deref().unwrap_or(frame));
         }
     }
 

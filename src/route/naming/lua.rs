@@ -1,0 +1,541 @@
+//! Scripts: what is put in front of one, so that it speaks the app's names and the node hears the stored ones.
+//!
+//! It is one line without an end, so the script's own lines keep their numbers. `KEYS` gets the app's names back, and `redis.call` and `redis.pcall` become
+//! functions that know from the table where the names of keys stand. A call in a `return` is put in parentheses: Lua would forget otherwise on which line it was.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Naming;
+use crate::command::{Access, Begin, Find, KeySpec, Names, table};
+
+/// What is put in front of scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prelude(Vec<u8>);
+
+impl Prelude {
+    pub fn new(naming: &Naming) -> Self {
+        let mut rules = String::new();
+        for rule in &naming.rules {
+            let tag = lua_string(&rule.tag);
+            let pattern = match &*rule.pattern {
+                b"*" => "nil".to_owned(),
+                pattern => lua_string(&lua_pattern(pattern)),
+            };
+            let _ = write!(rules, "{{{tag},{pattern}}},");
+        }
+        let code = CODE
+            .replace("$RULES", &rules)
+            .replace("$SPECS", &specs())
+            .replace("$NAMES", &answers())
+            .replace("$GLOB", if naming.whole().is_some() { "" } else { GLOB });
+        Self(squeezed(&code).into_bytes())
+    }
+
+    /// It itself, as `MONITOR` quotes it.
+    pub fn shown(&self) -> Vec<u8> {
+        let quoted = self.0.iter().flat_map(|&byte| match byte {
+            b'\\' | b'"' => vec![b'\\', byte],
+            byte => vec![byte],
+        });
+        quoted.collect()
+    }
+
+    /// The script as the node gets it.
+    pub fn apply(&self, body: &[u8]) -> Vec<u8> {
+        let (first, rest) = split_shebang(body);
+        [first, &self.0, &parenthesized(rest)].concat()
+    }
+}
+
+/// `#!lua flags=…` has to stay the first line.
+fn split_shebang(body: &[u8]) -> (&[u8], &[u8]) {
+    let is_shebang = body.starts_with(b"#!");
+    let end = memchr::memchr(b'\n', body).filter(|_| is_shebang);
+    body.split_at_checked(end.map_or(0, |end| end + 1))
+        .unwrap_or((&[], body))
+}
+
+/// Commands by where their keys are: `{' get set ',{'i',1,'r',0,1,0}},`.
+fn specs() -> String {
+    let mut by_specs: BTreeMap<String, String> = BTreeMap::new();
+    for row in table::rows() {
+        let are_keys =
+            !row.keys.is_empty() && row.keys.iter().all(|key| key.access != Access::NotKey);
+        let Some(specs) = row
+            .keys
+            .iter()
+            .map(spec)
+            .collect::<Option<String>>()
+            .filter(|_| are_keys)
+        else {
+            continue;
+        };
+        let names = by_specs.entry(specs).or_insert_with(|| " ".to_owned());
+        let _ = write!(names, "{} ", row.name);
+    }
+    let classes = by_specs
+        .iter()
+        .map(|(specs, names)| format!("{{'{names}',{specs}}},"));
+    classes.collect()
+}
+
+/// None: no script calls it.
+fn spec(key: &KeySpec) -> Option<String> {
+    let begin = match key.begin {
+        Begin::Index(at) => format!("'i',{at},0"),
+        Begin::Keyword { word, from } => format!("'k',{from},'{}'", word.to_lowercase()),
+        Begin::SortStore => "'s',2,0".to_owned(),
+        Begin::GeoStore => "'g',5,0".to_owned(),
+        Begin::MigrateKeys => return None,
+    };
+    Some(match key.find {
+        Find::Range { last, step, limit } => format!("{{{begin},'r',{last},{step},{limit}}},"),
+        Find::KeyNum {
+            count_at,
+            first,
+            step,
+        } => format!("{{{begin},'n',{count_at},{first},{step}}},"),
+    })
+}
+
+/// Commands by where their answers and patterns name keys: `{' keys ','found'},`.
+fn answers() -> String {
+    let mut by_names: BTreeMap<&str, String> = BTreeMap::new();
+    for row in table::rows() {
+        let word = match row.names {
+            Some(Names::Found) => "found",
+            Some(Names::Scanned) => "scanned",
+            Some(Names::One) => "one",
+            Some(Names::First) => "first",
+            Some(Names::Streams) => "streams",
+            Some(Names::Script | Names::Channels | Names::ChannelPatterns | Names::Patterns)
+            | None => continue,
+        };
+        let names = by_names.entry(word).or_insert_with(|| " ".to_owned());
+        let _ = write!(names, "{} ", row.name);
+    }
+    let classes = by_names
+        .iter()
+        .map(|(word, names)| format!("{{'{names}','{word}'}},"));
+    classes.collect()
+}
+
+/// A literal of these bytes.
+fn lua_string(bytes: &[u8]) -> String {
+    let mut text = String::from("'");
+    for &byte in bytes {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => text.push(char::from(byte)),
+            _ => {
+                let _ = write!(text, "\\{byte:03}");
+            }
+        }
+    }
+    text.push('\'');
+    text
+}
+
+/// The glob as a pattern of Lua's for the whole name.
+fn lua_pattern(glob: &[u8]) -> Vec<u8> {
+    let mut out = b"^".to_vec();
+    let mut at = 0;
+    while let Some(&byte) = glob.get(at) {
+        at += 1;
+        match byte {
+            b'*' => out.extend_from_slice(b".*"),
+            b'?' => out.push(b'.'),
+            b'[' => at = lua_set(glob, at, &mut out),
+            b'\\' if at < glob.len() => {
+                literal(glob.get(at).copied().unwrap_or_default(), &mut out);
+                at += 1;
+            }
+            byte => literal(byte, &mut out),
+        }
+    }
+    out.push(b'$');
+    out
+}
+
+/// `[a-z\]^]` from behind its bracket on; where the glob goes on. As servers read it: a range may be the wrong way round, and what is not closed ends with the
+/// pattern.
+fn lua_set(glob: &[u8], from: usize, out: &mut Vec<u8>) -> usize {
+    let mut at = from;
+    let is_negated = glob.get(at) == Some(&b'^');
+    at += usize::from(is_negated);
+    let mut set = Vec::new();
+    while let Some(&byte) = glob.get(at) {
+        if byte == b']' {
+            break;
+        }
+        if byte == b'\\' && at + 1 < glob.len() {
+            at += 1;
+            literal(glob.get(at).copied().unwrap_or_default(), &mut set);
+        } else if glob.get(at + 1) == Some(&b'-') && at + 2 < glob.len() {
+            let end = glob.get(at + 2).copied().unwrap_or_default();
+            // Byte by byte: Lua takes no class or escape as the end of a range.
+            (byte.min(end)..=byte.max(end)).for_each(|byte| literal(byte, &mut set));
+            at += 2;
+        } else {
+            literal(byte, &mut set);
+        }
+        at += 1;
+    }
+    match (set.is_empty(), is_negated) {
+        // Nothing fits, or everything does: a set must not be empty in Lua.
+        (true, true) => out.push(b'.'),
+        (true, false) => out.extend_from_slice(b"[^%z\x01-\xff]"),
+        (false, _) => {
+            out.push(b'[');
+            out.extend(is_negated.then_some(b'^'));
+            out.extend_from_slice(&set);
+            out.push(b']');
+        }
+    }
+    at + 1
+}
+
+fn literal(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        0 => out.extend_from_slice(b"%z"),
+        byte if byte.is_ascii_punctuation() => out.extend_from_slice(&[b'%', byte]),
+        byte => out.push(byte),
+    }
+}
+
+/// One line, and no blanks that mean nothing.
+fn squeezed(code: &str) -> String {
+    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ") + " "
+}
+
+/// `return redis.call(…)` as `return (redis.call(…))`.
+fn parenthesized(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 16);
+    let mut at = 0;
+    // Where a parenthesis is to be closed: so deep.
+    let mut closing: Vec<usize> = Vec::new();
+    let mut depth = 0_usize;
+    while let Some(&byte) = body.get(at) {
+        let rest = body.get(at..).unwrap_or_default();
+        let skipped = skipped(rest);
+        if skipped > 0 {
+            out.extend_from_slice(rest.get(..skipped).unwrap_or_default());
+            at += skipped;
+            continue;
+        }
+        if is_word(byte) {
+            let len = rest.iter().take_while(|byte| is_word(**byte)).count();
+            let word = rest.get(..len).unwrap_or_default();
+            out.extend_from_slice(word);
+            at += len;
+            let call = if word == b"return" {
+                call_behind(body, at)
+            } else {
+                None
+            };
+            if let Some(open) = call {
+                let (before, call) = body.get(at..open).map_or((&[][..], &[][..]), split_blanks);
+                out.extend_from_slice(before);
+                out.push(b'(');
+                out.extend_from_slice(call);
+                at = open;
+                closing.push(depth);
+            }
+            continue;
+        }
+        out.push(byte);
+        at += 1;
+        match byte {
+            b'(' => depth += 1,
+            b')' => {
+                depth = depth.saturating_sub(1);
+                if closing.last() == Some(&depth) {
+                    closing.pop();
+                    out.push(b')');
+                }
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Where the parenthesis of `redis.call(` opens, if that is what comes next.
+fn call_behind(body: &[u8], from: usize) -> Option<usize> {
+    let rest = body.get(from..)?;
+    let (blanks, call) = split_blanks(rest);
+    let names: [&[u8]; 4] = [
+        b"redis.call",
+        b"redis.pcall",
+        b"server.call",
+        b"server.pcall",
+    ];
+    let name = names.into_iter().find(|name| call.starts_with(name))?;
+    let (more, open) = split_blanks(call.get(name.len()..)?);
+    let at = from + blanks.len() + name.len() + more.len();
+    (open.first() == Some(&b'(')).then_some(at)
+}
+
+fn split_blanks(text: &[u8]) -> (&[u8], &[u8]) {
+    let blanks = text
+        .iter()
+        .take_while(|byte| byte.is_ascii_whitespace())
+        .count();
+    text.split_at_checked(blanks).unwrap_or((text, &[]))
+}
+
+/// How long a comment or a string is that begins here; 0: none does.
+fn skipped(rest: &[u8]) -> usize {
+    match rest {
+        [b'-', b'-', comment @ ..] => match long_bracket(comment) {
+            0 => memchr::memchr(b'\n', rest).unwrap_or(rest.len()),
+            len => len + 2,
+        },
+        [b'[', ..] => long_bracket(rest),
+        [quote @ (b'"' | b'\''), text @ ..] => {
+            let mut at = 0;
+            while let Some(&byte) = text.get(at) {
+                match byte {
+                    b'\\' => at += 1,
+                    byte if byte == *quote => return at + 2,
+                    _ => {}
+                }
+                at += 1;
+            }
+            rest.len()
+        }
+        _ => 0,
+    }
+}
+
+/// How long `[==[ … ]==]` is; 0: it is none.
+fn long_bracket(text: &[u8]) -> usize {
+    let Some(inner) = text.strip_prefix(b"[") else {
+        return 0;
+    };
+    let level = inner.iter().take_while(|byte| **byte == b'=').count();
+    if inner.get(level) != Some(&b'[') {
+        return 0;
+    }
+    let end = [&b"]"[..], &b"=".repeat(level), b"]"].concat();
+    memchr::memmem::find(text, &end).map_or(text.len(), |at| at + end.len())
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// `G` rules, `S` where keys are, `N` what answers name. Arguments are counted as in the table: the name is 0.
+const CODE: &str = "
+local redis,server=(function(R,K,G,S,N)
+local find,sub,lower,match,unpack,type,select,tonumber,tostring,pcall,error,setmetatable,pairs=string.find,string.sub,string.lower,string.match,unpack,type,select,tonumber,tostring,pcall,error,setmetatable,pairs
+local function rule(k) for i=1,#G do local p=G[i][2] if p==nil or find(k,p) then return G[i][1] end end end
+local function seems(k)
+if sub(k,1,1)~='{' then return '' end
+for i=1,#G do local t=G[i][1]
+if sub(k,1,#t)==t then
+local r=sub(k,#t+1) local o=rule(r)
+if o==t or (o==nil and sub(r,1,#t)==t) then return t end return ''
+end end return '' end
+local function to(k)
+if type(k)=='number' then k=tostring(k) end
+if type(k)~='string' then return k end
+return (rule(k) or seems(k))..k end
+local function from(k) if type(k)~='string' then return k end return sub(k,#seems(k)+1) end
+local whole=G[1][2]==nil and G[1][1]
+local glob
+$GLOB
+local function pattern(p) if whole then return whole..p end return '*'..p end
+local function row(L,c) for i=1,#L do if find(L[i][1],' '..c..' ',1,true) then return L[i] end end end
+local function index(a,n,s)
+local l=n+1
+if s[1]=='i' then return s[2] end
+if s[1]=='k' then
+local f,e,d=s[2],n,1 if f<0 then f,e,d=l+f,1,-1 end
+for i=f,e,d do if type(a[i])=='string' and lower(a[i])==s[3] then return i+1 end end return end
+local at,i=nil,s[2]
+while i+1<l do local w=type(a[i])=='string' and lower(a[i]) or ''
+if w=='store' or (s[1]=='g' and w=='storedist') then at=i+1 i=i+1
+elseif s[1]=='s' and w=='limit' then i=i+2 elseif s[1]=='s' and (w=='get' or w=='by') then i=i+1 end
+i=i+1 end
+return at end
+local function map(a,n,s)
+local b=index(a,n,s) local l=n+1
+if not b or b>=l then return end
+local f,e,d
+if s[4]=='r' then f,d=b,s[6]
+if s[7]>1 then if (l-b)%s[7]~=0 then return end e=b+(l-b)/s[7]-1
+elseif s[5]<0 then e=l+s[5] else e=b+s[5] end
+else local c=tonumber(a[b+s[5]]) if not c or c<1 then return end f,d=b+s[6],s[7] e=f+(c-1)*d end
+if e>=l or f>e then return end
+for i=f,e,d do a[i]=to(a[i]) end end
+local function first(r) if type(r)=='table' and r[1] then r[1]=from(r[1]) end return r end
+local function all(r,g)
+if type(r)~='table' then return r end
+local o={}
+for i=1,#r do local k=from(r[i]) if g==nil or find(k,g) then o[#o+1]=k end end
+return o end
+local function answer(w,r,g)
+if type(r)=='string' then return w=='one' and from(r) or r end
+if type(r)~='table' or r.err then return r end
+if w=='first' then return first(r) end
+if w=='found' then return all(r,g) end
+if w=='scanned' then r[2]=all(r[2],g) return r end
+if w=='streams' then
+if r.map then local m={} for k,v in pairs(r.map) do m[from(k)]=v end r.map=m return r end
+for i=1,#r do first(r[i]) end end
+return r end
+local function at(r,m)
+local line=tonumber(match(m,':(%d+):') or '')
+local source=r.source
+r.line=nil r.source=nil
+return line and setmetatable(r,{__index={line=line,source=source or '@user_script'},__newindex=function() end}) or r end
+local function make(raise) return function(...)
+local n=select('#',...)-1 local c=... local a,w,g
+a={select(2,...)}
+if type(c)=='string' then local l=lower(c)
+local s=row(S,l) or (type(a[1])=='string' and row(S,l..'|'..lower(a[1])))
+if s then for i=2,#s do map(a,n,s[i]) end end
+w=row(N,l)
+if w then w=w[2]
+if w=='found' and type(a[1])=='string' then g=glob and glob(a[1]) a[1]=pattern(a[1]) end
+if w=='scanned' then for i=2,n-1,2 do if type(a[i])=='string' and lower(a[i])=='match' and type(a[i+1])=='string' then g=glob and glob(a[i+1]) a[i+1]=pattern(a[i+1]) end end end
+end end
+local r if n<0 then r=R.pcall() else r=R.pcall(c,unpack(a,1,n)) end
+if raise and type(r)=='table' and r.err then
+local _,m=pcall(error,'',3)
+error(at(r,m),0)
+end
+if w then return answer(w,r,g) end
+return r end end
+for i=1,#K do K[i]=from(K[i]) end
+local o=setmetatable({call=make(true),pcall=make(false)},{__index=R})
+return o,o
+end)(redis,KEYS,{$RULES},{$SPECS},{$NAMES})
+";
+
+/// As `lua_pattern`, for patterns that a script makes.
+const GLOB: &str = "
+local byte,char=string.byte,string.char
+local function lit(c) if c=='\\0' then return '%z' end if match(c,'%p') then return '%'..c end return c end
+glob=function(p)
+local o,i='^',1
+while i<=#p do
+local c=sub(p,i,i)
+if c=='*' then o=o..'.*' elseif c=='?' then o=o..'.'
+elseif c=='\\\\' and i<#p then i=i+1 o=o..lit(sub(p,i,i))
+elseif c=='[' then
+local j,s=i+1,'' local not_=sub(p,j,j)=='^' if not_ then j=j+1 end
+while j<=#p and sub(p,j,j)~=']' do
+local d=sub(p,j,j)
+if d=='\\\\' and j<#p then j=j+1 s=s..lit(sub(p,j,j))
+elseif sub(p,j+1,j+1)=='-' and j+2<=#p then
+local x,y=byte(p,j),byte(p,j+2) if x>y then x,y=y,x end
+for b=x,y do s=s..lit(char(b)) end j=j+2
+else s=s..lit(d) end
+j=j+1 end
+if s=='' then o=o..(not_ and '.' or '[^%z\\1-\\255]') else o=o..'['..(not_ and '^' or '')..s..']' end
+i=j
+else o=o..lit(c) end
+i=i+1 end
+return o..'$' end
+";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::naming;
+    use super::*;
+
+    #[test]
+    fn a_call_in_a_return_is_put_in_parentheses_and_nothing_else_is_touched() {
+        for (script, expected) in [
+            (
+                "return redis.call('get', k)",
+                "return (redis.call('get', k))",
+            ),
+            (
+                "return  redis.pcall (f(1), ')') or 0",
+                "return  (redis.pcall (f(1), ')')) or 0",
+            ),
+            (
+                "return redis.call('a', redis.call('b'))",
+                "return (redis.call('a', redis.call('b')))",
+            ),
+            (
+                "if x then return redis.call(a) end",
+                "if x then return (redis.call(a)) end",
+            ),
+            ("return server.call(a)", "return (server.call(a))"),
+            (
+                "return redis.call(unpack({1, (2)}))\nlocal x",
+                "return (redis.call(unpack({1, (2)})))\nlocal x",
+            ),
+            ("returned = redis.call(a)", "returned = redis.call(a)"),
+            ("return redis.calling(a)", "return redis.calling(a)"),
+            ("return call(a)", "return call(a)"),
+            (
+                "-- return redis.call(a)\nreturn 1",
+                "-- return redis.call(a)\nreturn 1",
+            ),
+            (
+                "--[[ return redis.call( ]] x()",
+                "--[[ return redis.call( ]] x()",
+            ),
+            (
+                "s = 'return redis.call(' return s",
+                "s = 'return redis.call(' return s",
+            ),
+            (
+                "s = [=[return redis.call(]=]",
+                "s = [=[return redis.call(]=]",
+            ),
+            (
+                "s = \"\\\"return redis.call(\"",
+                "s = \"\\\"return redis.call(\"",
+            ),
+            (
+                "return redis.call('never closed'",
+                "return (redis.call('never closed'",
+            ),
+            (")", ")"),
+            ("", ""),
+        ] {
+            let made = parenthesized(script.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&made), expected);
+        }
+    }
+
+    #[test]
+    fn a_shebang_stays_the_first_line_and_lines_keep_their_numbers() {
+        let prelude = Prelude::new(&naming(&["*=t"]));
+        for (script, line) in [("return 1", 0), ("#!lua flags=no-writes\nreturn 1\n", 1)] {
+            let made = String::from_utf8(prelude.apply(script.as_bytes())).unwrap();
+            assert_eq!(made.lines().count(), script.lines().count());
+            assert_eq!(made.lines().next().unwrap().starts_with("#!"), line == 1);
+            let code = made.lines().nth(line).unwrap();
+            assert!(code.starts_with("local redis,server=") && code.ends_with(" return 1"));
+        }
+        assert!(prelude.0.len() < 8 * 1024, "{} bytes", prelude.0.len());
+    }
+
+    #[test]
+    fn globs_become_patterns() {
+        for (glob, pattern) in [
+            ("a*b?", "^a.*b.$"),
+            ("a.b-c", "^a%.b%-c$"),
+            ("[a-c]", "^[abc]$"),
+            ("[^c-a]x", "^[^abc]x$"),
+            ("[\\]]", "^[%]]$"),
+            ("[]", "^[^%z\u{1}-\u{ff}]$"),
+            ("[^]", "^.$"),
+            ("\\*", "^%*$"),
+            ("[ab", "^[ab]$"),
+            ("\\", "^%\\$"),
+        ] {
+            let made = lua_pattern(glob.as_bytes());
+            let made: String = made.iter().map(|byte| char::from(*byte)).collect();
+            assert_eq!(made, pattern, "{glob}");
+        }
+    }
+}
