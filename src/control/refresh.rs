@@ -139,9 +139,16 @@ impl Refresh {
         }
         self.hinted_at = Some(now);
         self.wanted = true;
-        // After a failover the first MOVED or announcement is the news that was waited for; the gaps have grown meanwhile.
-        if matches!(hint, Hint::Moved { .. } | Hint::Announced) && !self.hastened {
-            self.hastened = true;
+        // After a failover the first MOVED is the news that was waited for; the gaps have grown meanwhile. Of announcements, which are few, each
+        // may be: the Sentinel that leads knows it before the others do.
+        let is_news = match hint {
+            Hint::Moved { .. } => !std::mem::replace(&mut self.hastened, true),
+            Hint::Announced => true,
+            Hint::LinkLost(_) | Hint::DialFailed(_) | Hint::Refused(_) | Hint::ProbeFailed(_) => {
+                false
+            }
+        };
+        if is_news {
             self.not_before = self
                 .not_before
                 .min(self.ended_at + self.timings.refresh_gap_min);

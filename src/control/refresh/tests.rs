@@ -294,6 +294,28 @@ fn the_first_moved_of_a_failover_cuts_the_waiting_short() {
     }
 }
 
+/// The Sentinel that leads says it first, and the others do not know it yet.
+#[test]
+fn each_announcement_cuts_the_waiting_short() {
+    for seed in 0..50 {
+        let mut model = Model::settled(seed);
+        model.dead.insert(at("a"));
+        model.refresh.on_suspicion(true);
+        model.hint(&Hint::Announced);
+        model.run_for(millis(6500), |model, elapsed| {
+            if elapsed.as_millis() % 500 == 0 {
+                model.hint(&Hint::DialFailed(at("a")));
+            }
+        });
+        model.view = view(AFTER, 7);
+        let promoted = model.now;
+        model.hint(&Hint::Announced);
+        model.run_for(millis(200), |_, _| {});
+        assert_eq!(model.changes.len(), 1);
+        assert!(model.changes[0].0.since(promoted) <= millis(103));
+    }
+}
+
 #[test]
 fn without_hints_a_suspect_keeps_it_asking_until_the_failover() {
     let mut model = Model::settled(3);
