@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
+use slotcar::command::together::Rule;
 use slotcar::config::UnknownOutcome;
 use slotcar::config::limits::Limits;
 use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
@@ -27,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) pipeline: usize,
     pub(crate) kind: Kind,
     pub(crate) value_bytes: usize,
+    /// What is kept together, if anything.
+    rule: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -39,7 +42,7 @@ pub(crate) enum Kind {
     Mset,
 }
 
-pub(crate) const CASES: [Case; 8] = [
+pub(crate) const CASES: [Case; 9] = [
     Case::new("get", Kind::Get, 1, 64),
     Case::new("set", Kind::Set, 1, 64),
     Case::new("get_p16", Kind::Get, 16, 64),
@@ -48,6 +51,7 @@ pub(crate) const CASES: [Case; 8] = [
     Case::new("mset10", Kind::Mset, 1, 64),
     Case::new("get16k", Kind::Get, 1, 16 * 1024),
     Case::new("set16k", Kind::Set, 1, 16 * 1024),
+    Case::new("get_together", Kind::Get, 1, 64).together("key:*"),
 ];
 
 impl Case {
@@ -57,6 +61,15 @@ impl Case {
             pipeline,
             kind,
             value_bytes,
+            rule: None,
+        }
+    }
+
+    /// With keys that a rule fits.
+    const fn together(self, rule: &'static str) -> Self {
+        Self {
+            rule: Some(rule),
+            ..self
         }
     }
 
@@ -102,7 +115,9 @@ pub(crate) struct Steady {
 impl Steady {
     /// With links that are open, after a few rounds.
     pub(crate) fn new(case: &Case) -> Self {
-        let mut hub = rig::hub(
+        let rules = case.rule.map(|rule| Rule::parse(rule).expect("a rule"));
+        let mut hub = rig::hub_keeping(
+            rules.as_slice(),
             UnknownOutcome::Error,
             Limits::default(),
             Duration::from_secs(15),

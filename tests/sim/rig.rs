@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
+use slotcar::command::together::Rule;
 use slotcar::config::limits::Limits;
 use slotcar::config::{Logins, ReadFrom, UnknownOutcome};
 use slotcar::downstream::local::{Address, Face, Identity};
 use slotcar::resp::reply::ReplyLimits;
 use slotcar::resp::request::RequestLimits;
+use slotcar::route::naming::Naming;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::route::scan::ScanBook;
 use slotcar::route::verdict::RetryLimits;
@@ -28,11 +30,23 @@ use slotcar::worker::hub::{self, Hub, Served, Settings, Socket as _, Straight};
 const READ_BYTES: usize = 64 * 1024;
 
 /// A hub with everything at its default but these.
+pub(crate) fn hub(
+    unknown_outcome: UnknownOutcome,
+    limits: Limits,
+    hold_max: std::time::Duration,
+    commands: &Arc<CommandTable>,
+    seed: u64,
+) -> Hub {
+    hub_keeping(&[], unknown_outcome, limits, hold_max, commands, seed)
+}
+
+/// The same, with rules of what is kept together.
 #[expect(
     clippy::disallowed_types,
     reason = "the hub shares its scan book with other workers"
 )]
-pub(crate) fn hub(
+pub(crate) fn hub_keeping(
+    rules: &[Rule],
     unknown_outcome: UnknownOutcome,
     limits: Limits,
     hold_max: std::time::Duration,
@@ -53,7 +67,7 @@ pub(crate) fn hub(
             max: limits.dial_backoff_max,
         },
         keyspace: Keyspace::Hashed,
-        naming: None,
+        naming: Naming::new(rules).map(Arc::new),
         read_from: ReadFrom::Primary,
         read_own_writes: Duration::ZERO,
         zone: None,

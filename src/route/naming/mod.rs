@@ -22,13 +22,24 @@ use crate::topology::Slot;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     rules: Vec<Rule>,
+    /// Of each, what is quicker than its pattern.
+    fits: Vec<Fit>,
+}
+
+/// Which names a rule fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fit {
+    All,
+    /// Those that begin so.
+    Beginning(Box<[u8]>),
+    Pattern,
 }
 
 impl Naming {
     /// None: no rules.
     pub fn new(rules: &[Rule]) -> Option<Self> {
-        let rules = rules.to_vec();
-        (!rules.is_empty()).then_some(Self { rules })
+        let (rules, fits) = (rules.to_vec(), rules.iter().map(fit).collect());
+        (!rules.is_empty()).then_some(Self { rules, fits })
     }
 
     /// The tag that is put in front of a key to store it. Empty: none.
@@ -96,7 +107,13 @@ impl Naming {
     }
 
     fn rule(&self, key: &[u8]) -> Option<&Rule> {
-        self.rules.iter().find(|rule| matches(rule, key))
+        let mut rules = self.rules.iter().zip(&self.fits);
+        let found = rules.find(|(rule, fit)| match fit {
+            Fit::All => true,
+            Fit::Beginning(beginning) => key.starts_with(beginning),
+            Fit::Pattern => glob::matches(&rule.pattern, key),
+        });
+        found.map(|(rule, _)| rule)
     }
 
     /// The tag that a stored name has from us, or that an app's name seems to have.
@@ -114,8 +131,15 @@ impl Naming {
     }
 }
 
-fn matches(rule: &Rule, key: &[u8]) -> bool {
-    *rule.pattern == *EVERYTHING || glob::matches(&rule.pattern, key)
+fn fit(rule: &Rule) -> Fit {
+    let is_special = |byte: &u8| b"*?[\\".contains(byte);
+    match rule.pattern.split_last() {
+        _ if *rule.pattern == *EVERYTHING => Fit::All,
+        Some((b'*', beginning)) if !beginning.iter().any(is_special) => {
+            Fit::Beginning(beginning.into())
+        }
+        _ => Fit::Pattern,
+    }
 }
 
 const EVERYTHING: &[u8] = b"*";

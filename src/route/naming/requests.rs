@@ -20,14 +20,18 @@ impl Naming {
         out: &mut Vec<u8>,
         args: &mut Vec<Arg>,
     ) -> bool {
+        if row.names.is_none()
+            && let (Some(at), [spec]) = (row.first_key(), row.keys)
+        {
+            let renames = spec.access != Access::NotKey && at < request.len();
+            return renames && self.rename_one(request, at, out, args);
+        }
         let edits = self.edits(row, request);
         if !edits.is_empty() {
             write_edited(request, &edits, out, args);
             return true;
         }
-        if let Some(at) = row.first_key() {
-            keys.set_only(at);
-        } else if find_keys(row, request, keys).is_err() {
+        if find_keys(row, request, keys).is_err() {
             return false;
         }
         let is_key = |spec: &KeySpec| spec.access != Access::NotKey;
@@ -55,6 +59,32 @@ impl Naming {
             return false;
         }
         out.extend_from_slice(request.bytes.get(from..).unwrap_or_default());
+        true
+    }
+
+    /// The only key of a request.
+    fn rename_one(
+        &self,
+        request: Request<'_>,
+        at: usize,
+        out: &mut Vec<u8>,
+        args: &mut Vec<Arg>,
+    ) -> bool {
+        let key = request.arg(at);
+        let tag = self.tag(key);
+        if tag.is_empty() {
+            return false;
+        }
+        write_tagged(request, at, tag, out);
+        let end = end_of(request, at);
+        let behind = request.bytes.len() - end;
+        let longer = out.len() - behind - end;
+        let key_end = end + longer - 2;
+        args.extend_from_slice(request.args.get(..at).unwrap_or_default());
+        args.push(arg_of(key_end - tag.len() - key.len(), key_end));
+        let behind = request.args.get(at + 1..).unwrap_or_default();
+        let moved = |arg: &Arg| arg_of(arg.start as usize + longer, arg.end as usize + longer);
+        args.extend(behind.iter().map(moved));
         true
     }
 
@@ -171,6 +201,19 @@ fn arg_of(start: usize, end: usize) -> Arg {
         start: place(start),
         end: place(end),
     }
+}
+
+/// Appends a request with a tag in front of one of its arguments.
+#[inline(always)]
+pub fn write_tagged(request: Request<'_>, at: usize, tag: &[u8], out: &mut Vec<u8>) {
+    if tag.is_empty() {
+        return out.extend_from_slice(request.bytes);
+    }
+    let (start, end) = (header_of(request, at), end_of(request, at));
+    out.reserve(request.bytes.len() + tag.len() + 2);
+    out.extend_from_slice(request.bytes.get(..start).unwrap_or_default());
+    write::bulk_of(out, &[tag, request.arg(at)]);
+    out.extend_from_slice(request.bytes.get(end..).unwrap_or_default());
 }
 
 /// Where the length of an argument begins.

@@ -116,6 +116,13 @@ impl Hub {
         let Some(naming) = self.settings.naming.clone() else {
             return self.run_row(now, id, row, request);
         };
+        // As it is done in the short way: most requests need no more.
+        if let Some(at) = row.first_key().filter(|&at| at < request.len()) {
+            let tag = naming.tag(request.arg(at));
+            if !tag.is_empty() && self.pass_tagged(now, id, row, request, tag) {
+                return Ran::Taken;
+            }
+        }
         if row.script != Script::None && row.script != Script::Flush {
             let mut bytes = Vec::new();
             write::command(&mut bytes, &self.script_words(&naming, row, request));

@@ -250,6 +250,7 @@ impl Hub {
     }
 
     /// A request of a known command, with the names under which its keys are stored.
+    #[inline]
     pub(super) fn run_row(
         &mut self,
         now: Now,

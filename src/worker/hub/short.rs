@@ -9,7 +9,9 @@ use crate::command::Row;
 use crate::config::ReadFrom;
 use crate::downstream::replies::Seat;
 use crate::resp::request::Request;
-use crate::route::part::{LinkId, Part, SessionId, Target, Ticket};
+use crate::route::naming::requests::write_tagged;
+use crate::route::part::{LinkId, NodeId, Part, SessionId, Target, Ticket};
+use crate::topology::Slot;
 use crate::upstream::queue::BY_REFERENCE_BYTES_MIN;
 
 impl Hub {
@@ -22,6 +24,19 @@ impl Hub {
         row: &'static Row,
         request: Request<'_>,
     ) -> bool {
+        self.pass_tagged(now, id, row, request, &[])
+    }
+
+    /// The same with a tag in front of the key.
+    #[inline(always)]
+    pub(super) fn pass_tagged(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        request: Request<'_>,
+        tag: &[u8],
+    ) -> bool {
         let Some(key) = row.first_key().filter(|_| row.is_plain()) else {
             return false;
         };
@@ -29,14 +44,13 @@ impl Hub {
         if !is_calm || request.bytes.len() >= BY_REFERENCE_BYTES_MIN {
             return false;
         }
-        let slot = self.settings.keyspace.slot(request.arg(key));
-        let Some(owner) = self.owners.of(slot) else {
-            return false;
-        };
-        let reader = if self.settings.read_from == ReadFrom::Primary {
-            None
+        let slot = if tag.is_empty() {
+            self.settings.keyspace.slot(request.arg(key))
         } else {
-            self.reader_of(now, id, row, slot, owner)
+            Slot::of_key(tag)
+        };
+        let Some((node, is_elsewhere)) = self.short_way_to(now, id, row, slot) else {
+            return false;
         };
         let session = self.sessions.get_mut(id.index as usize);
         let Some(session) = session.filter(|s| s.generation == id.generation) else {
@@ -44,11 +58,11 @@ impl Hub {
         };
         let is_usual = session.subscriptions.is_none() && session.transaction.is_none();
         let profile = session.identity.profile();
-        let node = self.owners.node(reader.unwrap_or(owner));
-        let link = node
-            .filter(|node| is_usual && !node.suspect)
-            .and_then(|node| node.link(profile));
-        let Some(link) = link else { return false };
+        let node = self.owners.node(node);
+        let node = node.filter(|node| is_usual && !node.suspect);
+        let Some(link) = node.and_then(|node| node.link(profile)) else {
+            return false;
+        };
         let place = self.links.get_mut(link.index as usize);
         let Some(place) = place.filter(|place| place.generation == link.generation) else {
             return false;
@@ -69,20 +83,37 @@ impl Hub {
             part: 0,
         };
         self.counters.requests += 1;
-        self.counters.replica_reads += u64::from(reader.is_some());
+        self.counters.replica_reads += u64::from(is_elsewhere);
         self.placed += 1;
         let part = Part {
             seq: self.placed,
-            elsewhere: reader.is_some(),
+            elsewhere: is_elsewhere,
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
         queue.adopt(&mut self.link_pool);
-        queue.push_with(part, |log| log.extend_from_slice(request.bytes));
+        queue.push_with(part, |log| write_tagged(request, key, tag, log));
         if !place.wake_noted {
             place.wake_noted = true;
             self.effects.links.push(link);
         }
         true
+    }
+
+    /// The node that is asked first, and whether that is another than its slot's owner.
+    #[inline(always)]
+    fn short_way_to(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        row: &'static Row,
+        slot: Slot,
+    ) -> Option<(NodeId, bool)> {
+        let owner = self.owners.of(slot)?;
+        if self.settings.read_from == ReadFrom::Primary {
+            return Some((owner, false));
+        }
+        let reader = self.reader_of(now, id, row, slot, owner);
+        Some((reader.unwrap_or(owner), reader.is_some()))
     }
 
     /// A reply that is no error and counts nothing, for a seat that waits for just this. False: nothing was done.
