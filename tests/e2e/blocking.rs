@@ -508,12 +508,31 @@ fn wait_counts_the_replicas_of_the_slowest_shard(kind: ServerKind) {
         assert_eq!(replica.ok(&["GET", key]).text(), "1");
     }
     assert_eq!(conn.ok(&["WAIT", "2", "50"]).int(), 1, "there is but one");
+    // What has not arrived is not said to have.
+    for (number, key) in key_at_each(&cluster, "k").iter().enumerate() {
+        let replica = cluster.replica_of(number);
+        cluster.stop(replica);
+        conn.ok(&["SET", key, "2"]);
+        assert_eq!(
+            conn.ok(&["WAIT", "1", "200"]).int(),
+            0,
+            "WAIT {number}, stopped"
+        );
+        cluster.cont(replica);
+        assert_eq!(
+            conn.ok(&["WAIT", "1", "5000"]).int(),
+            1,
+            "WAIT {number}, continued"
+        );
+        // What made the node note where it is has left nothing.
+        assert_eq!(cluster.conn(number).ok(&["DBSIZE"]).int(), 1);
+    }
     // Others are served by the same links meanwhile.
     conn.send_raw(&encode(&["WAIT", "2", "0"]));
     let mut other = slotcar.conn();
     wait_blocked(&mut other, 1);
     for key in key_at_each(&cluster, "k") {
-        assert_eq!(other.ok(&["GET", &key]).text(), "1");
+        assert_eq!(other.ok(&["GET", &key]).text(), "2");
     }
 }
 

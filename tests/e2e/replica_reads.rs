@@ -106,7 +106,10 @@ fn reads_go_to_replicas_and_writes_do_not(kind: ServerKind) {
     assert_eq!(other.ok(&["EXEC"]).list()[0].text(), "v");
     let nearest = before(&cluster, &["--read-from", "nearest"]);
     // All are equally near: all of them are asked.
-    wait_for_readers(&nearest, &mut conns(&cluster, 6));
+    let mut all = conns(&cluster, 6);
+    wait_for_readers(&nearest, &mut all);
+    let shares = crate::replica_reads::shares(&nearest, &mut all);
+    assert!(shares.iter().sum::<u64>() >= 95, "{shares:?}");
 }
 
 /// The replica is told late: its primary's words wait in a socket.

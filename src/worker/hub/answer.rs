@@ -61,6 +61,12 @@ impl Hub {
             None
         };
         let frame = own.as_deref().unwrap_or(frame);
+        let waits = part.row.route == Route::Connection(Connection::Wait);
+        if let Some(error) = block_error.as_deref().filter(|_| waits) {
+            // It has not noted what there is to wait for.
+            self.on_answer(now, id, part, bytes, error);
+            return Ok(());
+        }
         match block_error.filter(|_| frame.starts_with(b"-EXECABORT")) {
             Some(error) => self.on_block_aborted(now, id, part, bytes, &error),
             None => match self.recount(node, &part, &bytes, frame) {

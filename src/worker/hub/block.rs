@@ -73,8 +73,9 @@ impl Hub {
 
     /// `WAIT`, `WAITAOF`: have the replicas of every shard got what this session has written?
     ///
-    /// A node knows what a connection has written by the offset that it noted after the connection's last command. So once
-    /// everything is answered, a `PING` on the link that then waits notes an offset that is not below any of the session's.
+    /// A node knows what a connection has written by the offset that it noted after the connection's last command, in newer versions its last
+    /// command that changed anything. So once everything is answered, the link that waits has to make such a command: a key comes and
+    /// goes in one transaction. For Redis 7.0 a `PING` is enough.
     pub(super) fn wait(
         &mut self,
         now: Now,
@@ -96,18 +97,43 @@ impl Hub {
             return Ran::Taken;
         };
         self.begin_block(id, Blocked::new(ticket, None, now));
+        let is_noted_always = !self.face.is_valkey() && !self.face.is_at_least((7, 1));
         let mut bytes = Vec::new();
-        write::command(&mut bytes, &["PING"]);
-        bytes.extend_from_slice(request.bytes);
         for (part, slot) in (0u16..).zip(slots) {
+            bytes.clear();
+            let replies = if is_noted_always {
+                write::command(&mut bytes, &["PING"]);
+                2
+            } else {
+                let key = self.wait_key(slot);
+                write::command(&mut bytes, &["MULTI"]);
+                write::command(&mut bytes, &[&b"SET"[..], &key, b""]);
+                write::command(&mut bytes, &[&b"DEL"[..], &key]);
+                write::command(&mut bytes, &["EXEC"]);
+                5
+            };
+            bytes.extend_from_slice(request.bytes);
             let ticket = Ticket { part, ..ticket };
             let part = Part {
-                replies: 2,
+                replies,
                 ..Part::new(ticket, Target::Slot(slot), row, profile).by(Way::Own)
             };
             self.place(now, part, Body::Borrowed(&bytes));
         }
         Ran::Taken
+    }
+
+    /// The name of a key of this slot that nobody else uses.
+    fn wait_key(&mut self, slot: Slot) -> Vec<u8> {
+        let name = |number: u32| format!("slotcar:wait:{{{number}}}").into_bytes();
+        if self.settings.keyspace == Keyspace::Whole {
+            return name(0);
+        }
+        let number = *self.wait_keys.entry(slot).or_insert_with(|| {
+            let is_there = |number: &u32| Slot::of_key(&name(*number)) == slot;
+            (0..).find(is_there).unwrap_or_default()
+        });
+        name(number)
     }
 
     /// A part that waits has been given to a link.

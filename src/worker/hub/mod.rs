@@ -40,7 +40,7 @@ mod transaction;
 mod trouble;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ use crate::route::scan::ScanBook;
 use crate::route::scripts::Scripts;
 use crate::route::split::Splitter;
 use crate::route::verdict::RetryLimits;
-use crate::topology::{Endpoint, Keyspace, Topology};
+use crate::topology::{Endpoint, Keyspace, Slot, Topology};
 use crate::upstream::backoff::BackoffLimits;
 use crate::upstream::handshake::Greeting;
 use crate::upstream::link::Link;
@@ -152,6 +152,8 @@ pub struct Hub {
     spare_gathers: Vec<Gather>,
     /// When sessions that wait for something have waited for as long as they want to.
     waits: BTreeSet<(Now, SessionId)>,
+    /// By slot: what makes a key of it.
+    wait_keys: BTreeMap<Slot, u32>,
     /// Pairs of commands whose transactions have been split.
     splits_seen: BTreeSet<(&'static str, &'static str)>,
     spread: spread::Spread,
@@ -264,6 +266,7 @@ impl Hub {
             gathers: Slab::new(),
             spare_gathers: Vec::new(),
             waits: BTreeSet::new(),
+            wait_keys: BTreeMap::new(),
             splits_seen: BTreeSet::new(),
             spread: spread::Spread::default(),
             standing: BTreeSet::new(),
