@@ -90,6 +90,10 @@ limits! {
         "Time after which such a link is closed if nothing has needed it: a burst of waiting clients leaves nothing behind.";
     users_max: usize = 256,
         "Users that clients have logged in as at the nodes (auth-pass-through), per worker: each has connections of its own. Further ones are refused.";
+    mapped_scripts_max: usize = 16_384,
+        "Scripts whose names are remembered because nodes have others in their place (keep-together), per worker; then all are forgotten, and clients load them again.";
+    login_bytes_max: usize = 16 * KIB,
+        "Name, or password, that is passed on to the nodes (auth-pass-through); a longer one is wrong. As much as servers read of one argument before a login.";
     awaited_keys_max: usize = 100_000,
         "Keys that clients wait for together with keys of other slots, per worker, each as often as it is waited for; 10,000 clients with ten keys.";
     hold_bytes_max: usize = 64 * MIB,
@@ -182,6 +186,7 @@ mod tests {
             "_clients",
             "_descriptors",
             "users",
+            "_scripts",
             "_nodes",
             "_links",
         ];

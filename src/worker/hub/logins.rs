@@ -23,6 +23,7 @@ use crate::downstream::session::{LoggingIn, Session, Wait};
 use crate::reply::errors;
 use crate::resp::Proto;
 use crate::resp::request::{Request, RequestScan, Scanned};
+use crate::resp::write;
 use crate::route::part::{LinkId, Part, Profile, Purpose, SessionId, Target, Ticket, UserId};
 use crate::upstream::handshake::Login;
 
@@ -196,7 +197,7 @@ impl Hub {
             return false;
         };
         self.note_request(id, Some(row));
-        if name.len().max(password.len()) > CREDENTIAL_BYTES_MAX {
+        if name.len().max(password.len()) > self.settings.limits.login_bytes_max {
             // A node would close the connection, and nobody has such a password.
             self.counters.logins_refused += 1;
             self.refuse(id, errors::WRONG_PASS);
@@ -224,7 +225,7 @@ impl Hub {
         session.wait = Wait::Answers;
         if let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) {
             let mut bytes = Vec::new();
-            crate::resp::write::command(&mut bytes, &[b"AUTH", name, password]);
+            write::command(&mut bytes, &[b"AUTH", name, password]);
             self.place(
                 now,
                 Part::new(ticket, target, row, profile),
@@ -414,9 +415,6 @@ fn digest(name: &[u8], password: &[u8]) -> [u8; 32] {
 
 /// How long it is believed that nodes ask for a password, once one has.
 const CLOSED_FOR: Duration = Duration::from_secs(10);
-
-/// Of a name or a password: as much as servers read of who has not logged in.
-const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 
 /// Between two looks at users that nobody is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

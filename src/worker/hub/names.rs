@@ -13,7 +13,7 @@ use super::request::Ran;
 use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::{Names, Row, Script, Subscription};
-use crate::downstream::session::NamingBlock;
+use crate::downstream::session::{NamingBlock, Session};
 use crate::resp::request::{Arg, Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::naming::Naming;
@@ -43,9 +43,9 @@ type Sha = [u8; 40];
 
 impl ScriptNames {
     /// What a node is told instead of a script.
-    fn body(&mut self, naming: &Naming, body: &[u8]) -> Vec<u8> {
+    fn body(&mut self, naming: &Naming, body: &[u8], scripts_max: usize) -> Vec<u8> {
         let own = self.prelude(naming).apply(body);
-        if self.to_node.len() >= SCRIPTS_MAX {
+        if self.to_node.len() >= scripts_max {
             // Clients load them again when a node says that it has none of that name.
             self.to_node.clear();
             self.to_client.clear();
@@ -60,11 +60,11 @@ impl ScriptNames {
         self.prelude.get_or_insert_with(|| Prelude::new(naming))
     }
 
-    /// The name that a node knows. Of what has not passed by, the client's own: no node has it.
+    /// The name that a node knows. What has not passed by is not there for the client, also if a node has it: that would not know the app's names.
     fn name(&self, name: &[u8]) -> Vec<u8> {
         let known = Sha::try_from(name.to_ascii_lowercase()).ok();
         let own = known.and_then(|name| self.to_node.get(&name));
-        own.map_or_else(|| name.to_vec(), |own| own.to_vec())
+        own.map_or_else(|| NO_SCRIPT.to_vec(), |own| own.to_vec())
     }
 
     /// An answer in which nodes' names of scripts may stand, with those that clients know: they are as long. None: there are none.
@@ -101,8 +101,8 @@ fn sha_of(body: &[u8]) -> Sha {
     name
 }
 
-/// Names of scripts that are remembered.
-const SCRIPTS_MAX: usize = 16_384;
+/// What no script is called.
+const NO_SCRIPT: &Sha = b"ffffffffffffffffffffffffffffffffffffffff";
 
 impl Hub {
     /// Runs a request with the names under which its keys are stored.
@@ -139,10 +139,11 @@ impl Hub {
         let mut words: Vec<Vec<u8>> = (0..request.len())
             .map(|at| request.arg(at).to_vec())
             .collect();
+        let scripts_max = self.settings.limits.mapped_scripts_max;
         match row.script {
             Script::Body(at) => {
                 if let Some(body) = words.get_mut(usize::from(at)) {
-                    *body = self.script_names.body(naming, body);
+                    *body = self.script_names.body(naming, body, scripts_max);
                 }
             }
             Script::Sha(at) => {
@@ -219,7 +220,15 @@ impl Hub {
             return false;
         }
         if let Some(session) = self.session_mut(ticket.session) {
-            session.naming.get_or_insert_default().push(NamingBlock {
+            let Session {
+                naming, replies, ..
+            } = session;
+            let blocks = naming.get_or_insert_default();
+            if (blocks.first()).is_some_and(|block| !replies.is_open(block.seat)) {
+                // Answered here, in trouble: such blocks name nothing.
+                blocks.retain(|block| replies.is_open(block.seat));
+            }
+            blocks.push(NamingBlock {
                 seat: ticket.seat,
                 part: ticket.part,
                 places: names.to_vec(),

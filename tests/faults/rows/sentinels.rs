@@ -115,6 +115,6 @@ fn wait_named(watched: &Watched, old: usize) {
 
 /// By whoever asks again and again.
 const SEEN_LATE: Duration = Duration::from_millis(50);
-/// By slotcar: rounds of questions are 0.1 s apart.
+/// By slotcar: rounds of questions are 0.1 s apart, and it may have to ask twice.
 const HEARD_LATE: Duration = Duration::from_millis(250);
 const LIMIT: Duration = Duration::from_secs(30);
