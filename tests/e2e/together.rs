@@ -228,6 +228,19 @@ fn scripts_speak_of_them_too(kind: ServerKind) {
         conn.ok(&["SCRIPT", "EXISTS", &sha]).list()[0],
         Value::Int(1)
     );
+    // What a node was told by somebody else does not know the app's names, so it is not there.
+    let mut foreign = String::new();
+    for node in together.cluster.primaries() {
+        let words = ["SCRIPT", "LOAD", "return redis.call('GET', 'q:1')"];
+        foreign = together.cluster.conn(node).ok(&words).text();
+    }
+    let reply = conn.cmd(&["EVALSHA", &foreign, "1", "q:1"]);
+    let error = reply.error().expect("no node's own script");
+    assert!(error.starts_with("NOSCRIPT "), "{error}");
+    assert_eq!(
+        conn.ok(&["SCRIPT", "EXISTS", &foreign]).list()[0],
+        Value::Int(0)
+    );
 }
 
 /// Transactions and scripts over keys of one rule go on at the new primary, and nothing that was acknowledged is lost.
