@@ -117,8 +117,8 @@ stage_doc() {
 
 stage_unit() {
   provide_server redis
-  cargo test --locked --no-fail-fast
-  cargo test --locked --features count-allocations --test allocations
+  bounded cargo test --locked --no-fail-fast
+  bounded cargo test --locked --features count-allocations --test allocations
 }
 
 stage_instructions() {
@@ -134,7 +134,7 @@ stage_e2e() {
   if ! have_valkey; then
     without=(--skip valkey_8)
   fi
-  cargo test --locked --test e2e -- --show-output --test-threads 4 "${without[@]}"
+  bounded cargo test --locked --test e2e -- --show-output --test-threads 4 "${without[@]}"
 }
 
 stage_differential() {
@@ -143,15 +143,15 @@ stage_differential() {
   if ! have_valkey; then
     without=(--skip valkey_8)
   fi
-  cargo test --locked --test differential -- --test-threads 4 "${without[@]}"
+  bounded cargo test --locked --test differential -- --test-threads 4 "${without[@]}"
 }
 
 stage_abuse() {
-  tests/abuse/run.sh --short
+  bounded tests/abuse/run.sh --short
 }
 
 stage_faults() {
-  tests/faults/run.sh --rows all --soak 25
+  bounded tests/faults/run.sh --rows all --soak 25
 }
 
 stage_clients() {
@@ -182,7 +182,7 @@ clients_before() {
   until [[ -n $split_port && $split_port != "$port" ]]; do find_unused_port split_port; done
   start_slotcar "127.0.0.1:$port" "$dir/slotcar.log" --listen "127.0.0.1:$split_port?cross-slot-transactions=split" ||
     { cat "$dir/slotcar.log" && die 'slotcar does not serve'; }
-  CLIENTS_SPLIT_PORT="$split_port" tests/clients/run.sh "$port" || touch "$dir/failed"
+  CLIENTS_SPLIT_PORT="$split_port" bounded tests/clients/run.sh "$port" || touch "$dir/failed"
   if grep -E 'WARN|ERROR|panicked' "$dir/slotcar.log"; then
     die 'lines like these have no place in the log when nothing has happened'
   fi
@@ -219,6 +219,11 @@ servers_below() {
     [[ $(readlink "$cwd" 2>/dev/null) != "$1"/* ]] || count=$((count + 1))
   done
   echo "$count"
+}
+
+# A test that hangs shall fail and let the others speak. No step takes a third of it.
+bounded() {
+  timeout --kill-after=20 1200 "$@" || { (($? != 124)) || say "not done after 20 minutes: $*"; return 1; }
 }
 
 have_valkey() {

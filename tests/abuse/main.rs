@@ -28,12 +28,12 @@ mod table;
 mod watch;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kinds::{KINDS, Kind};
-use support::{Cluster, ServerKind, Slotcar};
+use support::{Cluster, ServerKind, SetOnDrop, Slotcar};
 use table::{Check, Outcome, Table};
 use watch::Watch;
 
@@ -75,9 +75,10 @@ fn run(kind: &Kind, slotcar: &Slotcar, length: Duration) -> Outcome {
     let (during, peak, done) = thread::scope(|scope| {
         let abuse = scope.spawn(|| (kind.abuse)(slotcar.addr(), length, &ends));
         let watch = Watch::start(scope, slotcar.pid(), &ends);
+        let over = SetOnDrop(&ends);
         thread::sleep(Duration::from_millis(200));
         let during = others::time(slotcar.addr(), length);
-        ends.store(true, Ordering::Relaxed);
+        drop(over);
         (during, watch.peak_kib(), abuse.join().unwrap())
     });
     let left = settles(slotcar, descriptors);

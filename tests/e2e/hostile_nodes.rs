@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::fake_nodes::{FakeNodes, bulk, get, good_reply, slots_entry, value_of, well_behaved};
 use crate::support::conn::encode;
-use crate::support::{Conn, Slotcar, Value, slot_of, wait_until};
+use crate::support::{Conn, SetOnDrop, Slotcar, Value, slot_of, wait_until};
 
 #[test]
 fn bytes_that_are_no_answer_end_the_link_and_only_that() {
@@ -373,10 +373,8 @@ impl Scene {
         let done = AtomicBool::new(false);
         let reply = thread::scope(|scope| {
             scope.spawn(|| self.others_are_served_until(|| done.load(Ordering::Relaxed)));
-            // Also if it is none at all.
-            let reply = self.slotcar.conn().try_cmd(request);
-            done.store(true, Ordering::Relaxed);
-            reply.expect("a verdict")
+            let _over = SetOnDrop(&done);
+            self.slotcar.conn().cmd(request)
         });
         let taken = start.elapsed();
         assert!(

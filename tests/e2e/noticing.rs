@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, Conn, ServerKind, Slotcar, slot_of, wait_until};
+use crate::support::{Cluster, Conn, ServerKind, SetOnDrop, Slotcar, slot_of, wait_until};
 
 on_both!(
     no_client_waits_much_longer_than_the_election_after_a_kill,
@@ -50,6 +50,7 @@ fn check(kind: ServerKind, most: Duration, silence: impl FnOnce(&mut Cluster, us
                 scope.spawn(move || longest_gap(conn, id, done))
             })
             .collect();
+        let over = SetOnDrop(&done);
         // All have links and work on them.
         std::thread::sleep(Duration::from_millis(500));
         let start = Instant::now();
@@ -62,7 +63,7 @@ fn check(kind: ServerKind, most: Duration, silence: impl FnOnce(&mut Cluster, us
         }
         let election = start.elapsed();
         std::thread::sleep(Duration::from_secs(1));
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         let gaps = clients.into_iter().map(|client| client.join().unwrap());
         (election, gaps.max().unwrap())
     });

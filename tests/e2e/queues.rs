@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::slotcar::fields;
-use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, wait_until};
+use crate::support::{Cluster, Conn, ServerKind, SetOnDrop, Slotcar, Value, wait_until};
 use crate::watch_nodes::{burst, key_at_each};
 
 on_both!(no_element_is_lost_or_doubled_when_a_primary_dies);
@@ -37,6 +37,7 @@ fn no_element_is_lost_or_doubled_when_a_primary_dies(kind: ServerKind) {
                 scope.spawn(move || pop_all(conn, &keys, work))
             })
             .collect();
+        let all_pushed = SetOnDrop(&work.all_pushed);
         wait_until("a fifth of the work is done", LIMIT, || {
             work.popped.load(Ordering::Relaxed) > 3 * ELEMENTS / 5
         });
@@ -45,7 +46,7 @@ fn no_element_is_lost_or_doubled_when_a_primary_dies(kind: ServerKind) {
             .into_iter()
             .map(|each| each.join().unwrap())
             .collect();
-        work.all_pushed.store(true, Ordering::Relaxed);
+        drop(all_pushed);
         let popped: Vec<Popped> = consumers
             .into_iter()
             .map(|each| each.join().unwrap())

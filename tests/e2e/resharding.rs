@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::support::{Cluster, Conn, Random, ServerKind, Slotcar, Value, slot_of};
+use crate::support::{Cluster, Conn, Random, ServerKind, SetOnDrop, Slotcar, Value, slot_of};
 
 on_both!(all_slots_of_a_primary_move_and_come_back_under_load);
 
@@ -31,8 +31,7 @@ fn all_slots_of_a_primary_move_and_come_back_under_load(kind: ServerKind) {
                 })
             })
             .collect();
-        // Ends the clients also when a move panics.
-        let _end = EndClients(&done);
+        let end = SetOnDrop(&done);
         for (from, to) in [(0, 1), (1, 0)] {
             cluster.move_slots(from, to, &slots);
             let redirections = slotcar.counter("redirections");
@@ -41,7 +40,7 @@ fn all_slots_of_a_primary_move_and_come_back_under_load(kind: ServerKind) {
                 slots.len()
             );
         }
-        drop(_end);
+        drop(end);
         clients
             .into_iter()
             .map(|client| client.join().unwrap())
@@ -58,14 +57,6 @@ fn all_slots_of_a_primary_move_and_come_back_under_load(kind: ServerKind) {
         shared_increments,
         "increments of shared counters"
     );
-}
-
-struct EndClients<'a>(&'a AtomicBool);
-
-impl Drop for EndClients<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 struct Client {

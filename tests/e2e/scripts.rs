@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, slot_of};
+use crate::support::{Cluster, Conn, ServerKind, SetOnDrop, Slotcar, Value, slot_of};
 use crate::watch_nodes::{Nodes, burst, key_at_each};
 
 on_both!(
@@ -83,12 +83,10 @@ fn scripts_and_functions_pass_a_resharding(kind: ServerKind) {
                 scope.spawn(move || call_until(slotcar.conn(), call, tags, end))
             })
             .collect();
-        let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            cluster.move_slots(0, 1, &moving);
-            cluster.move_slots(1, 0, &moving);
-        }));
-        end.store(true, Ordering::Relaxed);
-        moved.unwrap();
+        let moved = SetOnDrop(&end);
+        cluster.move_slots(0, 1, &moving);
+        cluster.move_slots(1, 0, &moving);
+        drop(moved);
         clients
             .into_iter()
             .map(|client| client.join().unwrap())

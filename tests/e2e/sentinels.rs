@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::sentinels::Passwords;
-use crate::support::{Conn, ServerKind, Slotcar, Watched, wait_until};
+use crate::support::{Conn, ServerKind, SetOnDrop, Slotcar, Watched, wait_until};
 
 on_both!(
     any_sentinel_is_enough_and_all_work_is_done_at_the_primary,
@@ -136,6 +136,7 @@ fn a_failover_by_hand_shows_no_error(kind: ServerKind) {
                 })
             })
             .collect();
+        let end = SetOnDrop(&stop);
         for _ in 0..2 {
             let mut sentinel = watched.sentinel_conn(0);
             wait_until("the Sentinels are ready for a failover", LIMIT, || {
@@ -149,7 +150,7 @@ fn a_failover_by_hand_shows_no_error(kind: ServerKind) {
                     .all(|index| watched.info(index, "master_link_status") == "up")
             });
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(end);
         for client in clients {
             let (count, waited) = client.join().expect("no error");
             assert!(count > 100);

@@ -14,7 +14,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::support::certificates::Pair;
 use crate::support::conn::encode;
 use crate::support::process::Process;
-use crate::support::{Authority, Conn, Server, ServerKind, Slotcar, Value, address, wait_until};
+use crate::support::{
+    Authority, Conn, Server, ServerKind, SetOnDrop, Slotcar, Value, address, wait_until,
+};
 
 on_both!(
     a_server_is_reached_over_tls_and_everything_fits_through,
@@ -576,7 +578,7 @@ fn certificates_and_passwords_change_without_an_error(kind: ServerKind) {
                 })
             })
             .collect();
-        let _stops = StopsAtEnd(&stop);
+        let over = SetOnDrop(&stop);
         authority.issue("slotcar", &[&host()]);
         wait_for_reload(1);
         admin.ok(&["ACL", "SETUSER", "app", ">two"]);
@@ -584,7 +586,7 @@ fn certificates_and_passwords_change_without_an_error(kind: ServerKind) {
         wait_for_reload(2);
         admin.ok(&["ACL", "SETUSER", "app", "<one"]);
         std::thread::sleep(Duration::from_millis(200));
-        stop.store(true, Ordering::Relaxed);
+        drop(over);
         for client in clients {
             assert!(client.join().expect("no error") > 100);
         }
@@ -604,15 +606,6 @@ fn certificates_and_passwords_change_without_an_error(kind: ServerKind) {
     let mut slotcar = slotcar;
     slotcar.expect_log("stay as they were");
     std::fs::remove_file(&file).expect("a file of ours");
-}
-
-/// Also when the test fails: others wait for it.
-struct StopsAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopsAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 const LIMIT: Duration = Duration::from_secs(10);

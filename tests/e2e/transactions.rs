@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, address, slot_of, wait_until};
+use crate::support::{
+    Cluster, Conn, ServerKind, SetOnDrop, Slotcar, Value, address, slot_of, wait_until,
+};
 use crate::watch_nodes::{Nodes, burst, key_at, key_at_each};
 
 on_both!(
@@ -163,12 +165,10 @@ fn transactions_pass_a_resharding_whole(kind: ServerKind) {
                 })
             })
             .collect();
-        let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            cluster.move_slots(0, 1, &moving);
-            cluster.move_slots(1, 0, &moving);
-        }));
-        end.store(true, Ordering::Relaxed);
-        moved.unwrap();
+        let moved = SetOnDrop(&end);
+        cluster.move_slots(0, 1, &moving);
+        cluster.move_slots(1, 0, &moving);
+        drop(moved);
         clients
             .into_iter()
             .map(|client| client.join().unwrap())

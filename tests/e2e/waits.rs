@@ -1,10 +1,10 @@
 //! Clients that wait for keys of several slots, at several nodes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value, slot_of, wait_until};
+use crate::support::{Cluster, Conn, ServerKind, SetOnDrop, Slotcar, Value, slot_of, wait_until};
 
 on_both!(
     every_element_of_three_queues_is_taken_once,
@@ -193,13 +193,14 @@ fn consume(
     queues: &[String],
     work: impl FnOnce(),
 ) -> (BTreeMap<String, usize>, Vec<String>) {
-    let is_done = AtomicUsize::new(0);
+    let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let consumers: Vec<_> = (0..CONSUMERS)
             .map(|_| scope.spawn(|| consume_one(slotcar, queues, &is_done)))
             .collect();
+        let doing = SetOnDrop(&is_done);
         work();
-        is_done.store(1, Ordering::Relaxed);
+        drop(doing);
         let (mut taken, mut errors) = (BTreeMap::new(), Vec::new());
         for consumer in consumers {
             let (elements, seen) = consumer.join().unwrap();
@@ -215,12 +216,12 @@ fn consume(
 fn consume_one(
     slotcar: &Slotcar,
     queues: &[String],
-    is_done: &AtomicUsize,
+    is_done: &AtomicBool,
 ) -> (Vec<String>, Vec<String>) {
     let mut conn = slotcar.conn();
     let (mut taken, mut errors) = (Vec::new(), Vec::new());
     loop {
-        let last = is_done.load(Ordering::Relaxed) == 1;
+        let last = is_done.load(Ordering::Relaxed);
         let reply = conn.cmd(&request(queues, "1"));
         match &reply {
             Value::Nil if last => return (taken, errors),

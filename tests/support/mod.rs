@@ -34,4 +34,4 @@ pub use server::{Server, ServerKind};
 pub use slot::slot_of;
 pub use slotcar::Slotcar;
 pub use value::Value;
-pub use wait::wait_until;
+pub use wait::{SetOnDrop, wait_until};

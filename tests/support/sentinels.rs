@@ -175,9 +175,17 @@ impl Watched {
         new
     }
 
-    /// A field of `INFO replication`.
+    /// A field of `INFO replication`; empty without an answer: who makes a server follow another, as Sentinels do,
+    /// also ends its connections.
     pub fn info(&self, index: usize, field: &str) -> String {
-        let text = self.conn(index).ok(&["INFO", "replication"]).text();
+        let password = self.passwords.map(|passwords| passwords.servers);
+        let answer = Conn::try_open(self.servers[index].addr()).and_then(|mut conn| {
+            if let Some(password) = password {
+                conn.try_cmd(&["AUTH", password])?;
+            }
+            conn.try_cmd(&["INFO", "replication"])
+        });
+        let text = answer.map_or_else(|_| String::new(), |reply| reply.text());
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));

@@ -1,5 +1,6 @@
 //! Waiting for a condition, with a deadline instead of a guess.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Asks `done` until it says yes; panics with `what` after `limit`.
@@ -19,5 +20,15 @@ pub fn holds_within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
             false if start.elapsed() > limit => return false,
             false => std::thread::sleep(Duration::from_millis(5)),
         }
+    }
+}
+
+/// Sets the flag when it is dropped: what ends the threads of a scope also when the test panics, so that it fails
+/// instead of waiting for them for ever.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }

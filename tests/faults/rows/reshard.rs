@@ -8,7 +8,7 @@ use super::{KILLED, wait_promoted};
 use crate::bench::{Bench, Found};
 use crate::judge::{self, Fault};
 use crate::load::Load;
-use crate::support::{Cluster, slot_of};
+use crate::support::{Cluster, SetOnDrop, slot_of};
 use crate::table::Check;
 
 pub fn killed(bench: &mut Bench) -> Found {
@@ -29,12 +29,13 @@ pub fn killed(bench: &mut Bench) -> Found {
                     }
                 }
             });
+            let end = SetOnDrop(over);
             std::thread::sleep(BEFORE);
             let fault = Fault::now("kill", 2, Duration::from_millis(500));
             stage.cluster.kill(primaries[2]);
             let fault = fault.over_after(KILLED);
             wait_promoted(&stage.cluster, primaries[2]);
-            over.store(true, Ordering::Release);
+            drop(end);
             stage.cluster.restart(primaries[2]);
             fault
         })
