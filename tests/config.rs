@@ -292,6 +292,53 @@ fn the_file_takes_lists_numbers_and_tables() {
 }
 
 #[test]
+fn rules_are_texts_or_tables() {
+    let flags = "--keep-together celery* --keep-together _kombu*=celery?scripts=off&script-home=on";
+    let error = with_rules(flags, "").unwrap_err();
+    assert!(
+        error.contains("keep-together (flag --keep-together): has scripts=on and scripts=off for the tag {celery}"),
+        "{error}"
+    );
+    let expected = ["celery*={celery} scripts", "a?scripts=on=b=c={t} home"];
+    let flags =
+        "--keep-together celery* --keep-together a?scripts=on=b=c=t?scripts=off&script-home=on";
+    assert_eq!(with_rules(flags, "").unwrap(), expected);
+    let file = "[[keep_together]]\npattern = 'celery*'\n\
+                [[keep_together]]\npattern = 'a?scripts=on=b=c'\ntag = 't'\nscripts = false\nscript_home = true\n";
+    assert_eq!(with_rules("", file).unwrap(), expected);
+    let file = "keep-together = ['celery*', { pattern = 'a?scripts=on=b=c', tag = 't', scripts = false, script-home = true }]\n";
+    assert_eq!(with_rules("", file).unwrap(), expected);
+    for table in [
+        "tag = 'a'",
+        "pattern = 'a'\nscript = true",
+        "pattern = 'a'\nscripts = 'on'",
+        "pattern = 3",
+    ] {
+        let error = with_rules("", &format!("\n[[keep_together]]\n{table}\n")).unwrap_err();
+        assert!(
+            error.contains("keep_together ({folder}/slotcar.toml:2): has a value of a wrong type (table); expected"),
+            "{table}: {error}"
+        );
+    }
+}
+
+fn with_rules(flags: &str, file: &str) -> Result<Vec<String>, String> {
+    let setup = Setup {
+        flags,
+        file,
+        variables: &["REDIS_CLUSTER_NODES=a:1"],
+    };
+    let rules = setup.resolve()?.keep_together;
+    let shown = rules.iter().map(|rule| {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let scripts = if rule.in_scripts { " scripts" } else { "" };
+        let home = if rule.is_script_home { " home" } else { "" };
+        format!("{}={}{scripts}{home}", text(&rule.pattern), text(&rule.tag))
+    });
+    Ok(shown.collect())
+}
+
+#[test]
 fn a_listener_may_have_its_own_way_with_transactions() {
     for (flags, expected) in [
         ("--listen 127.0.0.1:1", [CrossSlot::Refuse].as_slice()),

@@ -15,7 +15,7 @@ use super::draft::Given;
 use super::key::Key;
 use super::keys::KEYS;
 use super::mistake::{Mistake, Origin, nearest};
-use super::parse::{self, Problem};
+use super::parse::Problem;
 
 /// What a file says.
 #[derive(Default)]
@@ -159,16 +159,21 @@ fn own_tables<'a>(
     tables.map(Vec::into_iter)
 }
 
-/// The key of this name, in the file or, if it `is_own`, in the settings of a listener.
+/// The key of this name, with dashes or underscores, in the file or, if it `is_own`, in the settings of a listener.
 fn find(name: &str, is_own: bool) -> Result<&'static Key, Problem> {
     let known = || {
         KEYS.iter()
             .filter(|key| key.is_in_file && !(is_own && key.is_of_process))
     };
-    if let Some(key) = known().find(|key| key.name == name) {
+    let dashed = name.replace('_', "-");
+    if let Some(key) = known().find(|key| key.name == dashed) {
         return Ok(key);
     }
-    if is_own && KEYS.iter().any(|key| key.is_of_process && key.name == name) {
+    if is_own
+        && KEYS
+            .iter()
+            .any(|key| key.is_of_process && key.name == dashed)
+    {
         return Err(format!(
             "is of the whole process; expected it above the first [[{LISTENER}]]"
         ));
@@ -198,13 +203,12 @@ fn text(key: &Key, value: &DeValue<'_>) -> Result<String, Problem> {
     let text = match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
-        DeValue::Table(table) if key.is_list => node(table),
+        DeValue::Table(table) => key.table.and_then(|to_text| to_text(table)),
         DeValue::Integer(_)
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => None,
+        | DeValue::Array(_) => None,
     };
     text.ok_or_else(|| {
         format!(
@@ -213,23 +217,6 @@ fn text(key: &Key, value: &DeValue<'_>) -> Result<String, Problem> {
             key.expected
         )
     })
-}
-
-/// `{ host = "a", port = 6379 }` as one text.
-fn node(table: &DeTable<'_>) -> Option<String> {
-    let item = |name: &str| {
-        table
-            .iter()
-            .find(|(key, _)| key.get_ref() == name)
-            .map(|(_, value)| value.get_ref())
-    };
-    let host = item("host")?.as_str()?;
-    let port = match item("port") {
-        None => return Some(parse::join(host, None)),
-        Some(DeValue::Integer(number)) => number.as_str(),
-        Some(other) => other.as_str()?,
-    };
-    Some(parse::join(host, Some(port)))
 }
 
 /// What the settings of one listener stand below.

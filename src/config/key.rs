@@ -1,5 +1,7 @@
 //! One row of the table of configuration keys.
 
+use toml::de::DeTable;
+
 use super::draft::Draft;
 use super::parse::Problem;
 
@@ -23,6 +25,8 @@ pub struct Key {
     pub is_in_file: bool,
     /// May it be given several times, or as a list?
     pub is_list: bool,
+    /// What a table in such a list becomes: one text.
+    pub(super) table: Option<ToText>,
     /// Is it of the whole process, and not of a listener?
     pub is_of_process: bool,
     /// Is it about what stands behind, or how to talk to it?
@@ -34,6 +38,9 @@ pub struct Key {
     /// Puts the given texts where they belong; never called with none.
     pub(super) apply: fn(&mut Draft, &[String]) -> Result<(), Problem>,
 }
+
+/// None: it is no such table.
+pub(super) type ToText = fn(&DeTable<'_>) -> Option<String>;
 
 impl Key {
     /// The variable of slotcar's own for it.
@@ -65,6 +72,7 @@ pub(super) const fn key(
         is_flag: true,
         is_in_file: true,
         is_list: false,
+        table: None,
         is_of_process: false,
         is_of_upstream: false,
         is_live: false,

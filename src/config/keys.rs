@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use super::key::Key;
 use super::key::{key, one};
 use super::parse::{self, Problem};
+use super::tables;
 use super::url;
 use super::words::{
     ANSWERS, CROSS_SLOT, LOG_FORMATS, LOG_LEVELS, READ_FROM, SWITCH, UNKNOWN_OUTCOME,
@@ -36,6 +37,7 @@ pub static KEYS: &[Key] = &[
         expected: "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}",
         app_name: Some("REDIS_CLUSTER_NODES"),
         is_list: true,
+        table: Some(tables::node),
         is_of_upstream: true,
         is_live: true,
         ..key("cluster", |draft, texts| {
@@ -51,6 +53,7 @@ pub static KEYS: &[Key] = &[
         expected: "host:port[,host:port…], or a JSON array of \"host:port\" or {\"host\": …, \"port\": …}",
         app_name: Some("REDIS_SENTINEL_HOSTS"),
         is_list: true,
+        table: Some(tables::node),
         is_of_upstream: true,
         is_live: true,
         ..key("sentinel", |draft, texts| {
@@ -316,14 +319,15 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
-        value: "PATTERN[=TAG]",
-        about: "Keys that fit the pattern (as of `KEYS`) are stored with the hash tag in front and so share a slot: what one server does with several keys works with them. Repeatable; the first that fits counts; `*` is all keys of the app",
-        expected: "a pattern, and perhaps = and a tag of letters, digits, _, -, . and :, such as celery* or queue:*=jobs",
+        value: "PATTERN[=TAG[?SETTING=VALUE]]",
+        about: "Keys that fit the pattern (as of `KEYS`) are stored with the hash tag in front and so share a slot: what one server does with several keys works with them. Repeatable; the first that fits counts; `*` is all keys of the app. Behind a tag: `?scripts=off` (scripts see the stored names of these keys and are left as they are), `?script-home=on` (scripts without keys run where these keys are), with `&` between them. In the file also as `[[keep_together]]` with `pattern`, `tag`, `scripts` and `script_home`",
+        expected: "a pattern, and perhaps = and a tag of letters, digits, _, -, . and :, such as celery* or queue:*=jobs, and settings as queue:*=jobs?scripts=off",
         is_list: true,
+        table: Some(tables::rule),
         ..key("keep-together", |draft, texts| {
             let rules = texts.iter().map(|text| Rule::parse(text));
             draft.keep_together = rules.collect::<Result<_, _>>()?;
-            Ok(())
+            Rule::check(&draft.keep_together)
         })
     },
     Key {

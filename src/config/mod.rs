@@ -42,6 +42,7 @@ pub mod reference;
 mod reload;
 mod resolve;
 mod secret;
+mod tables;
 mod url;
 mod users;
 mod words;

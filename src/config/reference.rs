@@ -119,7 +119,11 @@ pub fn json_schema() -> Value {
 
 fn properties(are_wanted: impl Fn(&Key) -> bool) -> Map<String, Value> {
     let keys = KEYS.iter().filter(|key| key.is_in_file && are_wanted(key));
+    // As a table of its own one writes a name with underscores.
+    let with_tables = keys.clone().filter(|key| key.table.is_some());
+    let underscored = with_tables.map(|key| (key.name.replace('-', "_"), property(key)));
     keys.map(|key| (key.name.to_owned(), property(key)))
+        .chain(underscored)
         .collect()
 }
 

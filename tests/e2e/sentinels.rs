@@ -221,6 +221,6 @@ fn a_sentinel_that_is_lost_is_replaced_by_one_that_was_learnt(kind: ServerKind) 
     assert_eq!(watched.conn(new).ok(&["GET", "k"]).text(), "new");
 }
 
-/// Sentinels that have voted for each other try again after 20 s.
+/// Sentinels that have voted for each other try again after 10 s.
 const HOLD: &str = "60s";
 const LIMIT: Duration = Duration::from_secs(30);

@@ -9,6 +9,8 @@ on_both!(
     what_is_kept_together_is_used_together,
     everything_speaks_of_the_names_of_the_app,
     scripts_speak_of_them_too,
+    scripts_may_have_the_stored_names,
+    scripts_without_keys_have_a_home,
     a_primary_dies_under_what_is_kept_together,
 );
 
@@ -22,9 +24,13 @@ struct Together {
 
 impl Together {
     fn start(kind: ServerKind, replicas: usize) -> Together {
+        Together::with(kind, replicas, &RULES)
+    }
+
+    fn with(kind: ServerKind, replicas: usize, rules: &[&str]) -> Together {
         let cluster = Cluster::start(kind, 3, replicas);
         let seeds = cluster.seeds();
-        let slotcar = Slotcar::start(&[&["--cluster", &seeds], &RULES[..]].concat());
+        let slotcar = Slotcar::start(&[&["--cluster", &seeds], rules].concat());
         Together { slotcar, cluster }
     }
 
@@ -241,6 +247,49 @@ fn scripts_speak_of_them_too(kind: ServerKind) {
         conn.ok(&["SCRIPT", "EXISTS", &foreign]).list()[0],
         Value::Int(0)
     );
+}
+
+fn scripts_may_have_the_stored_names(kind: ServerKind) {
+    let rules = ["--keep-together", "q:*=q?scripts=off"];
+    let together = Together::with(kind, 0, &rules);
+    let mut conn = together.slotcar.conn();
+    let script = "redis.call('SET', KEYS[1] .. ':x', ARGV[1]) return KEYS[1]";
+    let reply = conn.ok(&["EVAL", script, "1", "q:1", "v"]);
+    assert_eq!(reply.text(), "{q}q:1");
+    assert_eq!(conn.ok(&["GET", "q:1:x"]).text(), "v");
+    assert_eq!(together.stored(), ["{q}q:1:x"]);
+    // The nodes have just what the client has said.
+    let sha = conn.ok(&["SCRIPT", "LOAD", script]).text();
+    for node in together.cluster.primaries() {
+        let exists = together.cluster.conn(node).ok(&["SCRIPT", "EXISTS", &sha]);
+        assert_eq!(exists.list()[0], Value::Int(1));
+    }
+
+    // Beside rules that scripts do know.
+    let rules = [&rules[..], &["--keep-together", "r:*"]].concat();
+    let together = Together::with(kind, 0, &rules);
+    let mut conn = together.slotcar.conn();
+    let reply = conn.ok(&["EVAL", script, "1", "q:1", "v"]);
+    assert_eq!(reply.text(), "{q}q:1");
+    let reply = conn.ok(&["EVAL", script, "1", "r:1", "v"]);
+    assert_eq!(reply.text(), "r:1");
+    assert_eq!(together.stored(), ["{q}q:1:x", "{r}r:1:x"]);
+    assert_eq!(conn.ok(&["MGET", "q:1:x", "r:1:x"]).list().len(), 2);
+}
+
+fn scripts_without_keys_have_a_home(kind: ServerKind) {
+    let rules = ["q:*", "r:*=r?script-home=on", "s:*"];
+    let rules: Vec<&str> = rules
+        .iter()
+        .flat_map(|rule| ["--keep-together", rule])
+        .collect();
+    let together = Together::with(kind, 0, &rules);
+    let mut conn = together.slotcar.conn();
+    for round in ["1", "2", "3"] {
+        let script = "return redis.call('INCR', 'r:count')";
+        assert_eq!(conn.ok(&["EVAL", script, "0"]).int().to_string(), round);
+    }
+    assert_eq!(together.stored(), ["{r}r:count"]);
 }
 
 /// Transactions and scripts over keys of one rule go on at the new primary, and nothing that was acknowledged is lost.

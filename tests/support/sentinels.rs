@@ -1,4 +1,5 @@
-//! A primary and its replicas, watched by three Sentinels that need 2 votes and 1 s of silence.
+//! A primary and its replicas, watched by three Sentinels that need 2 votes and 1 s of silence. Those that have voted for each other try again after
+//! twice the failover-timeout: not later than a client of a test waits for an answer.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ impl Watched {
             "bind {ip}\nport {port}\ndir {}\nsentinel announce-ip {ip}\n\
              sentinel monitor {NAME} {primary} 2\n\
              sentinel down-after-milliseconds {NAME} 1000\n\
-             sentinel failover-timeout {NAME} 10000\n\
+             sentinel failover-timeout {NAME} 5000\n\
              sentinel parallel-syncs {NAME} 5\n",
             dir.display()
         );

@@ -14,7 +14,15 @@ use crate::command::{Access, Begin, Find, KeySpec, Names, table};
 pub struct Prelude(Vec<u8>);
 
 impl Prelude {
-    pub fn new(naming: &Naming) -> Self {
+    /// None: no rule is for scripts.
+    pub fn new(naming: &Naming) -> Option<Self> {
+        let is_for_scripts = match naming.whole() {
+            Some(rule) => rule.in_scripts,
+            None => naming.rules.iter().any(|rule| rule.in_scripts),
+        };
+        if !is_for_scripts {
+            return None;
+        }
         let mut rules = String::new();
         for rule in &naming.rules {
             let tag = lua_string(&rule.tag);
@@ -22,14 +30,15 @@ impl Prelude {
                 b"*" => "nil".to_owned(),
                 pattern => lua_string(&lua_pattern(pattern)),
             };
-            let _ = write!(rules, "{{{tag},{pattern}}},");
+            let off = if rule.in_scripts { "" } else { ",1" };
+            let _ = write!(rules, "{{{tag},{pattern}{off}}},");
         }
         let code = CODE
             .replace("$RULES", &rules)
             .replace("$SPECS", &specs())
             .replace("$NAMES", &answers())
             .replace("$GLOB", if naming.whole().is_some() { "" } else { GLOB });
-        Self(squeezed(&code).into_bytes())
+        Some(Self(squeezed(&code).into_bytes()))
     }
 
     /// It itself, as `MONITOR` quotes it.
@@ -326,22 +335,25 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// `G` rules, `S` where keys are, `N` what answers name. Arguments are counted as in the table: the name is 0.
+/// `G` rules (tag, pattern, whether scripts use their stored names), `S` where keys are, `N` what answers name. Arguments are counted as in the table: the name is 0.
 const CODE: &str = "
 local redis,server=(function(R,K,G,S,N)
 local find,sub,lower,match,unpack,type,select,tonumber,tostring,pcall,error,setmetatable,pairs=string.find,string.sub,string.lower,string.match,unpack,type,select,tonumber,tostring,pcall,error,setmetatable,pairs
-local function rule(k) for i=1,#G do local p=G[i][2] if p==nil or find(k,p) then return G[i][1] end end end
+local function rule(k) for i=1,#G do local p=G[i][2] if p==nil or find(k,p) then return G[i][1],G[i][3] end end end
 local function seems(k)
 if sub(k,1,1)~='{' then return '' end
 for i=1,#G do local t=G[i][1]
 if sub(k,1,#t)==t then
+if G[i][3] then return '' end
 local r=sub(k,#t+1) local o=rule(r)
 if o==t or (o==nil and sub(r,1,#t)==t) then return t end return ''
 end end return '' end
 local function to(k)
 if type(k)=='number' then k=tostring(k) end
 if type(k)~='string' then return k end
-return (rule(k) or seems(k))..k end
+local t,off=rule(k)
+if off then return k end
+return (t or seems(k))..k end
 local function from(k) if type(k)~='string' then return k end return sub(k,#seems(k)+1) end
 local whole=G[1][2]==nil and G[1][1]
 local glob
@@ -508,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_shebang_stays_the_first_line_and_lines_keep_their_numbers() {
-        let prelude = Prelude::new(&naming(&["*=t"]));
+        let prelude = Prelude::new(&naming(&["*=t"])).unwrap();
         for (script, line) in [("return 1", 0), ("#!lua flags=no-writes\nreturn 1\n", 1)] {
             let made = String::from_utf8(prelude.apply(script.as_bytes())).unwrap();
             assert_eq!(made.lines().count(), script.lines().count());

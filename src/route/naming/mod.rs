@@ -14,6 +14,7 @@ pub mod lua;
 pub mod replies;
 pub mod requests;
 
+use self::lua::Prelude;
 use crate::command::together::Rule;
 use crate::route::glob;
 use crate::topology::Slot;
@@ -24,6 +25,8 @@ pub struct Naming {
     rules: Vec<Rule>,
     /// Of each, what is quicker than its pattern.
     fits: Vec<Fit>,
+    /// What is put in front of scripts, if any rule is for them.
+    prelude: Option<Prelude>,
 }
 
 /// Which names a rule fits.
@@ -38,8 +41,21 @@ enum Fit {
 impl Naming {
     /// None: no rules.
     pub fn new(rules: &[Rule]) -> Option<Self> {
-        let (rules, fits) = (rules.to_vec(), rules.iter().map(fit).collect());
-        (!rules.is_empty()).then_some(Self { rules, fits })
+        if rules.is_empty() {
+            return None;
+        }
+        let mut naming = Self {
+            rules: rules.to_vec(),
+            fits: rules.iter().map(fit).collect(),
+            prelude: None,
+        };
+        naming.prelude = Prelude::new(&naming);
+        Some(naming)
+    }
+
+    /// What is put in front of scripts. None: they stay as they are.
+    pub fn prelude(&self) -> Option<&Prelude> {
+        self.prelude.as_ref()
     }
 
     /// The tag that is put in front of a key to store it. Empty: none.
@@ -68,8 +84,11 @@ impl Naming {
         self.whole().map(|rule| Slot::of_key(&rule.tag))
     }
 
-    /// Where scripts without keys run: at the home of all rules, if they have but one.
+    /// Where scripts without keys run: where a rule says, or at the home of all rules, if they have but one.
     pub fn script_home(&self) -> Option<Slot> {
+        if let Some(rule) = self.rules.iter().find(|rule| rule.is_script_home) {
+            return Some(Slot::of_key(&rule.tag));
+        }
         let mut tags = self.tags();
         let first = tags.next()?;
         tags.all(|tag| tag == first).then(|| Slot::of_key(first))

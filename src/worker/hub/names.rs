@@ -33,7 +33,6 @@ pub(super) struct Scratch {
 /// Scripts by the names that clients know, and by those of what the nodes have instead.
 #[derive(Debug, Default)]
 pub(super) struct ScriptNames {
-    prelude: Option<Prelude>,
     to_node: HashMap<Sha, Sha>,
     to_client: HashMap<Sha, Sha>,
 }
@@ -43,8 +42,8 @@ type Sha = [u8; 40];
 
 impl ScriptNames {
     /// What a node is told instead of a script.
-    fn body(&mut self, naming: &Naming, body: &[u8], scripts_max: usize) -> Vec<u8> {
-        let own = self.prelude(naming).apply(body);
+    fn body(&mut self, prelude: &Prelude, body: &[u8], scripts_max: usize) -> Vec<u8> {
+        let own = prelude.apply(body);
         if self.to_node.len() >= scripts_max {
             // Clients load them again when a node says that it has none of that name.
             self.to_node.clear();
@@ -54,10 +53,6 @@ impl ScriptNames {
         self.to_node.insert(client, node);
         self.to_client.insert(node, client);
         own
-    }
-
-    fn prelude(&mut self, naming: &Naming) -> &Prelude {
-        self.prelude.get_or_insert_with(|| Prelude::new(naming))
     }
 
     /// The name that a node knows. What has not passed by is not there for the client, also if a node has it: that would not know the app's names.
@@ -123,9 +118,10 @@ impl Hub {
                 return Ran::Taken;
             }
         }
-        if row.script != Script::None && row.script != Script::Flush {
+        let speaks_of_scripts = row.script != Script::None && row.script != Script::Flush;
+        if let Some(prelude) = naming.prelude().filter(|_| speaks_of_scripts) {
             let mut bytes = Vec::new();
-            write::command(&mut bytes, &self.script_words(&naming, row, request));
+            write::command(&mut bytes, &self.script_words(prelude, row, request));
             let mut scan = RequestScan::new();
             if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
                 return self.run_stored(now, id, row, scan.request(&bytes), &naming);
@@ -135,7 +131,7 @@ impl Hub {
     }
 
     /// The words of a request that speaks of scripts.
-    fn script_words(&mut self, naming: &Naming, row: &Row, request: Request<'_>) -> Vec<Vec<u8>> {
+    fn script_words(&mut self, prelude: &Prelude, row: &Row, request: Request<'_>) -> Vec<Vec<u8>> {
         let mut words: Vec<Vec<u8>> = (0..request.len())
             .map(|at| request.arg(at).to_vec())
             .collect();
@@ -143,7 +139,7 @@ impl Hub {
         match row.script {
             Script::Body(at) => {
                 if let Some(body) = words.get_mut(usize::from(at)) {
-                    *body = self.script_names.body(naming, body, scripts_max);
+                    *body = self.script_names.body(prelude, body, scripts_max);
                 }
             }
             Script::Sha(at) => {
@@ -292,13 +288,13 @@ impl Hub {
     }
 
     /// A line of `MONITOR`: scripts are shown without what stands in front of them.
-    pub(super) fn own_monitor_line(&mut self, line: &[u8]) -> Option<Vec<u8>> {
-        let naming = self.settings.naming.clone()?;
-        let prelude = self.script_names.prelude(&naming);
+    pub(super) fn own_monitor_line(&self, line: &[u8]) -> Option<Vec<u8>> {
+        let naming = self.settings.naming.as_deref()?;
         let own = naming.without_tags(line);
-        let shown = prelude.shown();
+        let shown = naming.prelude().map(Prelude::shown).unwrap_or_default();
         match memchr::memmem::find(own.as_deref().unwrap_or(line), &shown) {
-            None => own,
+            // Nothing is found at the beginning: no scripts are changed.
+            None | Some(0) => own,
             Some(at) => {
                 let mut line = own.unwrap_or_else(|| line.to_vec());
                 line.drain(at..at + shown.len());

@@ -88,7 +88,7 @@ fn lost_between(seen: &Seen, (promoted, named): (Instant, Instant)) -> Check {
 /// Runs the load while `trouble` happens to the primary, until all is well again.
 fn play<T>(bench: &Bench, name: &str, trouble: impl FnOnce(&mut Watched, usize) -> T) -> (T, Seen) {
     let mut watched = Watched::start(bench.kind, 2);
-    // Sentinels that have voted for each other try again after 20 s.
+    // Sentinels that have voted for each other try again after 10 s.
     let mut slotcar = Slotcar::start(&["--sentinel", &watched.addrs(), "--failover-hold", "60s"]);
     expect_warnings(&mut slotcar);
     let load = Load::start(name, slotcar.addr(), &watched, true);
