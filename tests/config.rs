@@ -577,7 +577,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
-             password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, keep-together, cross-slot-transactions, probe-interval, \
+             password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, keep-together, databases, cross-slot-transactions, probe-interval, \
              shutdown-grace, users-file, auth-pass-through, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, log-level, log-format"
                 .into(),
         ),

@@ -8,6 +8,7 @@
 //! ```text
 //! slotcar --some-flag x      slotcar is started with it for this file
 //! needs one place            not for clusters, unless they keep all keys together
+//! needs databases            not for clusters without
 //! == title                   a section; `== title (RESP3)` exists in that protocol only
 //! # a comment
 //! c1> GET a | GET b          c1 (connected when first named) sends requests in one write and gets a reply for each
@@ -171,19 +172,48 @@ fn compare_together(kind: ServerKind) {
     );
 }
 
+fn compare_databases(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let seeds = cluster.seeds();
+    let flags = ["--cluster", &seeds, "--databases", "16"];
+    compare_before(kind, Behind::Databases, &flags);
+    let together = [&flags[..], &["--keep-together", "*=tagged"]].concat();
+    compare_before(kind, Behind::DatabasesTogether, &together);
+}
+
 /// What stands behind slotcar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
     Cluster,
     /// A cluster that has all keys in one slot.
     Together,
+    /// A cluster that appears to have databases.
+    Databases,
+    DatabasesTogether,
     Server,
+}
+
+impl Behind {
+    fn has_one_place(self) -> bool {
+        matches!(
+            self,
+            Self::Together | Self::DatabasesTogether | Self::Server
+        )
+    }
+
+    fn has_databases(self) -> bool {
+        matches!(
+            self,
+            Self::Databases | Self::DatabasesTogether | Self::Server
+        )
+    }
 }
 
 fn compare_before(kind: ServerKind, behind: Behind, upstream: &[&str]) {
     let plain = Server::start_plain(kind);
     let mut scripts = Script::all();
-    scripts.retain(|script| behind != Behind::Cluster || !script.needs_one_place);
+    scripts.retain(|script| behind.has_one_place() || !script.needs_one_place);
+    scripts.retain(|script| behind.has_databases() || !script.needs_databases);
     let (mut found, mut steps) = (Vec::new(), 0);
     let mut slotcars: Vec<(&[String], Slotcar)> = Vec::new();
     for script in &scripts {
@@ -215,4 +245,18 @@ fn compare_before(kind: ServerKind, behind: Behind, upstream: &[&str]) {
         "{summary}, {} things are wrong, see above",
         wrong.len()
     );
+}
+
+mod slotcar_that_gives_a_cluster_databases_answers_like_one_server {
+    use super::{ServerKind, compare_databases};
+
+    #[test]
+    fn redis_7() {
+        compare_databases(ServerKind::Redis7);
+    }
+
+    #[test]
+    fn valkey_8() {
+        compare_databases(ServerKind::Valkey8);
+    }
 }

@@ -20,7 +20,7 @@ use slotcar::command::lookup::{CommandTable, Lookup};
 use slotcar::command::{Flags, Route, check};
 use slotcar::config::{Logins, Users};
 use slotcar::downstream::local::{
-    Address, After, Extra, Face, Identity, answer, client_line, killed, listed,
+    Address, After, Databases, Extra, Face, Identity, answer, client_line, killed, listed,
 };
 use slotcar::downstream::tracking::{Question, Tracking};
 use slotcar::reply::errors;
@@ -122,7 +122,7 @@ fn compare_with<'a>(
     let face = Face {
         server: name.to_owned(),
         version: server.version(),
-        database: 0,
+        databases: Databases::default(),
         logins: match server.password {
             Some(password) => Logins::Listed(Users::of_password(password.as_bytes())),
             None => Logins::Anybody,

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::setup::{database, live, seeds, settings, source};
+use super::setup::{databases, live, seeds, settings, source};
 use crate::config::{Config, CrossSlot, ListenAddr};
 use crate::control::{self, Control, ControlThread, NodeFacts, Seeds};
 use crate::net::{self, ServerTls};
@@ -163,7 +163,7 @@ fn start_workers(
         });
         let face = worker::face(
             &NodeFacts::default(),
-            database(&config.upstream),
+            databases(config),
             config.logins.clone(),
         );
         let commands = control.published.commands.load_full();
@@ -174,7 +174,7 @@ fn start_workers(
             hints: control.hints.clone(),
             errands: errands.clone(),
             live: live.clone(),
-            database: database(&config.upstream),
+            databases: databases(config),
             logins: config.logins.clone(),
         })?;
         doors.push(door);

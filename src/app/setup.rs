@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, ReadFrom, Upstream};
 use crate::control::{Credentials, ReplicaReads, Source, SourceKind};
+use crate::downstream::local::Databases;
 use crate::resp::reply::ReplyLimits;
 use crate::resp::request::RequestLimits;
 use crate::route::naming::Naming;
@@ -78,11 +79,17 @@ pub(super) fn keyspace(upstream: &Upstream) -> Keyspace {
     }
 }
 
-/// Where sessions begin.
-pub(super) fn database(upstream: &Upstream) -> u32 {
-    match upstream {
-        Upstream::Server { database, .. } => *database,
-        Upstream::Cluster { .. } | Upstream::Sentinel { .. } => 0,
+pub(super) fn databases(config: &Config) -> Databases {
+    match config.upstream {
+        Upstream::Server { database, .. } => Databases {
+            first: database,
+            ..Databases::default()
+        },
+        Upstream::Sentinel { .. } => Databases::default(),
+        Upstream::Cluster { .. } => Databases {
+            names: config.databases,
+            ..Databases::default()
+        },
     }
 }
 
@@ -108,7 +115,7 @@ pub(super) fn settings(
             max: limits.dial_backoff_max,
         },
         keyspace: keyspace(&config.upstream),
-        naming: Naming::new(&config.keep_together).map(Arc::new),
+        naming: Naming::new(&config.keep_together, databases(config).names).map(Arc::new),
         read_from: config.read_from,
         read_own_writes: config.read_own_writes,
         zone: config.zone.clone(),

@@ -167,6 +167,8 @@ pub enum Names {
     ChannelPatterns,
     /// `BY` and `GET` before patterns that make names of keys.
     Patterns,
+    /// The second key may be in another database.
+    Copied,
 }
 
 bitflags! {

@@ -50,7 +50,7 @@ static GROUPS: &[&[Row]] = &[
 /// Keys of any type.
 #[rustfmt::skip]
 static GENERIC: &[Row] = &[
-    row("copy",            -3, &[ro(1), ow(2)],      W | OOM),
+    row("copy",            -3, &[ro(1), ow(2)],      W | OOM).naming(Copied),
     row("del",             -2, &[rm(1).to(-1)],      W).split(Keys, Sum),
     row("dump",             2, &[ro(1)],             R),
     row("exists",          -2, &[ro(1).to(-1)],      R | FAST).split(Keys, Sum),

@@ -331,6 +331,15 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "COUNT",
+        about: "Databases that a cluster appears to have: in another than 0 the names of keys have `@dbN:` in front. `DBSIZE`, `FLUSHDB`, `KEYS` and `SCAN` of one look at the keys of all. One server has its own, whatever is said here",
+        default: Some("1"),
+        expected: "a number from 1 to 1024",
+        ..key("databases", |draft, texts| {
+            one(texts, |text| parse::number(text, 1..=1024)).map(|count| draft.databases = count)
+        })
+    },
+    Key {
         value: "POLICY",
         about: "A transaction with keys in several slots: refuse it, or split it into one that is atomic for each slot",
         default: Some("refuse"),

@@ -81,6 +81,8 @@ pub struct Config {
     pub logins: Logins,
     /// Under which names keys are stored.
     pub keep_together: Vec<Rule>,
+    /// Of a cluster. `>= 1`
+    pub databases: u32,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written; zero: not for that reason.
     pub read_own_writes: Duration,

@@ -436,6 +436,7 @@ impl Resolving {
             shutdown_grace: draft.shutdown_grace,
             logins: draft.logins,
             keep_together: draft.keep_together,
+            databases: draft.databases,
             read_from: draft.read_from,
             read_own_writes: draft.read_own_writes,
             replica_lag_max: draft.replica_lag_max,

@@ -143,6 +143,14 @@ impl Blocked {
 }
 
 impl Session {
+    /// The database in which the next request names keys, where databases are names.
+    pub fn database_of_names(&self) -> u32 {
+        let selected = self.transaction.as_ref();
+        let selected = selected.and_then(|transaction| transaction.database_of_names);
+        let is_name = self.identity.db_is_name;
+        selected.unwrap_or(if is_name { self.identity.db } else { 0 })
+    }
+
     pub fn new(generation: u32, identity: Identity) -> Self {
         Self {
             generation,

@@ -98,8 +98,9 @@ impl Tracking {
         }
     }
 
-    /// Appends the request by which a node begins to track; `to`: the node's name for the connection that is told.
-    pub fn write_set_up(&self, to: Option<i64>, naming: Option<&Naming>, out: &mut Vec<u8>) {
+    /// Appends the request by which a node begins to track; `to`: the node's name for the connection that is told; `naming`: with the session's
+    /// database.
+    pub fn write_set_up(&self, to: Option<i64>, naming: Option<(&Naming, u32)>, out: &mut Vec<u8>) {
         let mut words: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON"];
         let to = to.map(|to| to.to_string());
         if let Some(to) = &to {
@@ -119,7 +120,7 @@ impl Tracking {
         let prefixes = self.prefixes.iter().filter(|_| !all);
         let prefixes: Vec<Vec<u8>> = prefixes
             .flat_map(|prefix| match naming {
-                Some(naming) => naming.prefixes(prefix),
+                Some((naming, database)) => naming.prefixes(database, prefix),
                 None => vec![prefix.to_vec()],
             })
             .collect();

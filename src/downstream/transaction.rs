@@ -19,6 +19,8 @@ pub struct Transaction {
     home: Option<(Slot, Box<[u8]>)>,
     /// Places among the replies of its only block, and the databases that are selected there.
     selects: Vec<(usize, u32)>,
+    /// The database that it has selected, where those are names of keys.
+    pub database_of_names: Option<u32>,
     /// A request was refused: `EXEC` will be, too.
     refused: bool,
 }

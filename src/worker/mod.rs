@@ -27,7 +27,7 @@ use self::sockets::Sockets;
 use crate::clock::{self, Now};
 use crate::config::Logins;
 use crate::control::{HintSender, NodeFacts, Published};
-use crate::downstream::local::Face;
+use crate::downstream::local::{Databases, Face};
 use crate::memory::{Gauge, Pressure};
 use crate::route::part::{LinkId, SessionId};
 
@@ -73,7 +73,7 @@ pub struct Worker {
     gauge: Gauge,
     live: watch::Receiver<Live>,
     /// Where sessions begin.
-    database: u32,
+    databases: Databases,
     /// Whom clients have to be.
     logins: Logins,
     hints: HintSender,
@@ -125,7 +125,7 @@ pub struct Setup {
     pub errands: Errands,
     pub live: watch::Receiver<Live>,
     /// Where sessions begin.
-    pub database: u32,
+    pub databases: Databases,
     /// Whom clients have to be.
     pub logins: Logins,
 }
@@ -189,10 +189,10 @@ impl Name {
     }
 }
 
-/// What slotcar appears to be, given what the nodes are, to sessions that begin in `database`.
-pub fn face(facts: &NodeFacts, database: u32, logins: Logins) -> Face {
+/// What slotcar appears to be, given what the nodes are, with these databases.
+pub fn face(facts: &NodeFacts, databases: Databases, logins: Logins) -> Face {
     Face {
-        database,
+        databases,
         server: facts.server.clone(),
         version: facts.shown_version().to_owned(),
         logins,
@@ -212,7 +212,7 @@ impl Worker {
             hints,
             errands,
             mut live,
-            database,
+            databases,
             logins,
         } = setup;
         let gauge = Gauge::new(live.borrow_and_update().memory_max);
@@ -239,7 +239,7 @@ impl Worker {
             pressure: Pressure::default(),
             gauge,
             live,
-            database,
+            databases,
             logins,
             hints,
             shared,
@@ -430,7 +430,7 @@ impl Worker {
         if known.is_none_or(|known| !Arc::ptr_eq(known, &facts)) {
             let commands = published.commands.load_full();
             self.hub
-                .on_node_facts(commands, face(&facts, self.database, self.logins.clone()));
+                .on_node_facts(commands, face(&facts, self.databases, self.logins.clone()));
             self.learnt = Some(facts);
         }
     }

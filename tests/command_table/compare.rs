@@ -149,11 +149,28 @@ impl Report {
         requests: &[Vec<Vec<u8>>],
         connection: &mut Connection,
     ) {
-        let naming = Naming::new(&[Rule::parse("*=t").unwrap()]).unwrap();
+        let all = [Rule::parse("*=t").unwrap()];
+        for (rules, database, tag) in [
+            (&all[..], 0, "{t}"),
+            (&[], 3, "@db3:"),
+            (&all, 3, "@db3:{t}"),
+        ] {
+            let naming = Naming::new(rules, database + 1).unwrap();
+            self.compare_mapped_by(table, (&naming, database, tag), requests, connection);
+        }
+    }
+
+    fn compare_mapped_by(
+        &mut self,
+        table: &CommandTable,
+        (naming, database, tag): (&Naming, u32, &str),
+        requests: &[Vec<Vec<u8>>],
+        connection: &mut Connection,
+    ) {
         let mapped: Vec<(&Words, Words)> = requests
             .iter()
             .filter(|words| !getkeys_errs(words))
-            .filter_map(|words| Some((words, mapped(table, &naming, words)?)))
+            .filter_map(|words| Some((words, mapped(table, (naming, database), words)?)))
             .collect();
         let prefix = [b"COMMAND".to_vec(), b"GETKEYS".to_vec()];
         let ask = |words: &Vec<Vec<u8>>| prefix.iter().chain(words).cloned().collect();
@@ -162,7 +179,7 @@ impl Report {
         for ((words, mapped), answer) in mapped.iter().zip(&answers) {
             self.counts.mapped += 1;
             let ours = our_keys(table, words);
-            let ours = ours.map(|keys| keys.iter().map(|key| format!("{{t}}{key}")).collect());
+            let ours = ours.map(|keys| keys.iter().map(|key| format!("{tag}{key}")).collect());
             let live = live_keys(answer, mapped);
             if ours != live {
                 let words = String::from_utf8_lossy(&mapped.join(&b' ')).into_owned();
@@ -292,7 +309,11 @@ fn our_keys(table: &CommandTable, words: &[Vec<u8>]) -> Result<Vec<String>, Stri
 type Words = Vec<Vec<u8>>;
 
 /// The words of a request with other names; none: it stays as it is.
-fn mapped(table: &CommandTable, naming: &Naming, words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+fn mapped(
+    table: &CommandTable,
+    (naming, database): (&Naming, u32),
+    words: &[Vec<u8>],
+) -> Option<Vec<Vec<u8>>> {
     let mut bytes = Vec::new();
     write::command(&mut bytes, words);
     let mut scan = RequestScan::new();
@@ -306,7 +327,14 @@ fn mapped(table: &CommandTable, naming: &Naming, words: &[Vec<u8>]) -> Option<Ve
         return None;
     };
     let (mut out, mut args) = (Vec::new(), Vec::new());
-    if !naming.request(row, request, &mut KeyList::new(), &mut out, &mut args) {
+    if !naming.request(
+        database,
+        row,
+        request,
+        &mut KeyList::new(),
+        &mut out,
+        &mut args,
+    ) {
         return None;
     }
     let mut again = RequestScan::new();

@@ -247,6 +247,15 @@ const OF_NAMES: &[Exception] = &[Exception {
     why: "MONITOR: a call in a return has parentheses around it, or Lua would forget on which line it was",
 }];
 
+/// Besides, where databases are in the names of keys.
+const OF_DATABASES: &[Exception] = &[Exception {
+    file: "modes.txt",
+    step: "c1 gets 1",
+    answer: "redis.call('DBSIZE')",
+    kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+    why: "MONITOR: a node counts the keys of one database by a script",
+}];
+
 /// What remains of `found` without the exceptions, and the exceptions that excuse nothing (any more).
 pub(crate) fn sift(
     kind: ServerKind,
@@ -257,6 +266,8 @@ pub(crate) fn sift(
     let of_kind: &[&[Exception]] = match behind {
         Behind::Cluster => &[OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS],
         Behind::Together => &[OF_CLUSTERS, OF_PRIMARIES, OF_NAMES],
+        Behind::Databases => &[OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS, OF_NAMES, OF_DATABASES],
+        Behind::DatabasesTogether => &[OF_CLUSTERS, OF_PRIMARIES, OF_NAMES, OF_DATABASES],
         Behind::Server => &[],
     };
     let exceptions = || EXCEPTIONS.iter().chain(of_kind.iter().copied().flatten());

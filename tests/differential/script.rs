@@ -7,6 +7,7 @@ pub(crate) struct Script {
     pub(crate) name: String,
     /// Keys of several slots are used together: only where one place has them all.
     pub(crate) needs_one_place: bool,
+    pub(crate) needs_databases: bool,
     /// What slotcar is started with besides.
     pub(crate) flags: Vec<String>,
     pub(crate) sections: Vec<Section>,
@@ -89,7 +90,7 @@ impl Script {
 
     fn parse(name: String, text: &str) -> Script {
         let mut flags = Vec::new();
-        let mut needs_one_place = false;
+        let (mut needs_one_place, mut needs_databases) = (false, false);
         let mut sections: Vec<Section> = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
@@ -102,6 +103,10 @@ impl Script {
             }
             if text == "needs one place" {
                 needs_one_place = true;
+                continue;
+            }
+            if text == "needs databases" {
+                needs_databases = true;
                 continue;
             }
             if let Some(title) = text.strip_prefix("== ") {
@@ -127,6 +132,7 @@ impl Script {
         Script {
             name,
             needs_one_place,
+            needs_databases,
             flags,
             sections,
         }

@@ -13,7 +13,7 @@ use slotcar::command::lookup::CommandTable;
 use slotcar::command::together::Rule;
 use slotcar::config::limits::Limits;
 use slotcar::config::{Logins, ReadFrom, UnknownOutcome};
-use slotcar::downstream::local::{Address, Face, Identity};
+use slotcar::downstream::local::{Address, Databases, Face, Identity};
 use slotcar::resp::reply::ReplyLimits;
 use slotcar::resp::request::RequestLimits;
 use slotcar::route::naming::Naming;
@@ -67,7 +67,7 @@ pub(crate) fn hub_keeping(
             max: limits.dial_backoff_max,
         },
         keyspace: Keyspace::Hashed,
-        naming: Naming::new(rules).map(Arc::new),
+        naming: Naming::new(rules, 1).map(Arc::new),
         read_from: ReadFrom::Primary,
         read_own_writes: Duration::ZERO,
         zone: None,
@@ -102,7 +102,7 @@ pub(crate) fn face(logins: Logins) -> Face {
     Face {
         server: "redis".into(),
         version: "7.0.15".into(),
-        database: 0,
+        databases: Databases::default(),
         logins,
     }
 }

@@ -21,6 +21,8 @@ pub struct Identity {
     /// Its full name as the command table spells it: `client|list`.
     pub last_command: Option<&'static str>,
     pub db: u32,
+    /// `db` is in the names of keys, and nothing that a node would know.
+    pub db_is_name: bool,
     pub proto: Proto,
     pub authenticated: bool,
     /// As whom its requests come to the nodes.
@@ -69,6 +71,7 @@ impl Identity {
             last_active: now,
             last_command: None,
             db: 0,
+            db_is_name: false,
             proto: Proto::Resp2,
             authenticated,
             login: UserId::SLOTCAR,
@@ -84,7 +87,7 @@ impl Identity {
         Profile {
             proto: self.proto,
             user: self.login,
-            database: self.db,
+            database: if self.db_is_name { 0 } else { self.db },
         }
     }
 

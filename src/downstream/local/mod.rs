@@ -31,10 +31,24 @@ pub struct Face {
     pub server: String,
     /// The nodes' version, as `HELLO` shows it.
     pub version: String,
-    /// In which database sessions begin.
-    pub database: u32,
+    pub databases: Databases,
     /// Whom clients have to be.
     pub logins: Logins,
+}
+
+/// The databases that slotcar appears to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Databases {
+    /// In which one sessions begin.
+    pub first: u32,
+    /// How many are names of keys of a cluster. One server has its own.
+    pub names: u32,
+}
+
+impl Default for Databases {
+    fn default() -> Self {
+        Self { first: 0, names: 1 }
+    }
 }
 
 impl Face {
@@ -98,7 +112,7 @@ pub fn answer(
     match local {
         Local::Hello => hello::hello(request, me, face, out),
         Local::Auth => hello::auth(request, me, face, out),
-        Local::Select => server::select(request, me, out),
+        Local::Select => server::select(request, me, face, out),
         Local::Reset => server::reset(me, face, out),
         Local::Quit => server::quit(out),
         Local::Ping => server::ping(request, out),
@@ -133,7 +147,7 @@ mod tests {
         Face {
             server: "redis".to_owned(),
             version: "7.0.15".to_owned(),
-            database: 0,
+            databases: Databases::default(),
             logins: Logins::Anybody,
         }
     }

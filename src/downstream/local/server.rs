@@ -24,11 +24,16 @@ pub(super) fn echo(request: Request<'_>, out: &mut Vec<u8>) -> After {
     After::Reply
 }
 
-/// For upstreams with one database only.
-pub(super) fn select(request: Request<'_>, me: &mut Identity, out: &mut Vec<u8>) -> After {
+/// For a cluster: its databases are names of keys.
+pub(super) fn select(
+    request: Request<'_>,
+    me: &mut Identity,
+    face: &Face,
+    out: &mut Vec<u8>,
+) -> After {
     match database(request) {
-        Ok(0) => {
-            me.db = 0;
+        Ok(number) if number < face.databases.names => {
+            me.db = number;
             write::ok(out);
         }
         Ok(_) => write::error(out, errors::DB_OUT_OF_RANGE),
@@ -58,7 +63,7 @@ pub(super) fn role(out: &mut Vec<u8>) -> After {
 
 /// Source: `resetCommand` in the servers' `server.c`; the names of the library stay.
 pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After {
-    me.db = face.database;
+    me.db = face.databases.first;
     me.proto = Proto::Resp2;
     me.log_out(!matches!(face.logins, Logins::Listed(_)));
     me.reply = ReplyMode::On;

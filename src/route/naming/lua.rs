@@ -118,7 +118,13 @@ fn answers() -> String {
             Some(Names::One) => "one",
             Some(Names::First) => "first",
             Some(Names::Streams) => "streams",
-            Some(Names::Script | Names::Channels | Names::ChannelPatterns | Names::Patterns)
+            Some(
+                Names::Script
+                | Names::Channels
+                | Names::ChannelPatterns
+                | Names::Patterns
+                | Names::Copied,
+            )
             | None => continue,
         };
         let names = by_names.entry(word).or_insert_with(|| " ".to_owned());

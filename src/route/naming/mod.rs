@@ -1,4 +1,4 @@
-//! Under which names keys are stored (`keep-together`): keys that match a rule get its hash tag in front, so that they share a slot and
+//! Under which names keys are stored (`keep-together`, `databases`): keys that match a rule get its hash tag in front, so that they share a slot and
 //! a node does for them what one server does. Pure.
 //!
 //! The first rule that matches a key decides. A name that no rule matches stays as it is, unless it could be taken for what a rule has made:
@@ -9,23 +9,31 @@
 //!                       {celery}mine        stored as {celery}mine            it has the tag, and nobody can mean another key
 //!                       {celery}celery-1    stored as {celery}{celery}celery-1
 //! ```
+//!
+//! In front of that, keys of another database than 0 have its [prefix](databases).
 
+pub mod databases;
 pub mod lua;
 pub mod replies;
 pub mod requests;
 
+use self::databases::Tag;
 use self::lua::Prelude;
 use crate::command::together::Rule;
 use crate::route::glob;
 use crate::topology::Slot;
 
-/// All rules, in their order. At least one.
+/// All rules, in their order, and the databases. Of both there may be none, but not of both together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     rules: Vec<Rule>,
     /// Of each, what is quicker than its pattern.
     fits: Vec<Fit>,
-    /// What is put in front of scripts, if any rule is for them.
+    /// At least one.
+    databases: Vec<Database>,
+    /// In front of a name of database 0 that could be taken for one of another.
+    escape: Tag,
+    /// What is put in front of scripts, if they need it.
     prelude: Option<Prelude>,
 }
 
@@ -38,15 +46,38 @@ enum Fit {
     Pattern,
 }
 
+/// What is put in front of the keys of one database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Database {
+    /// For each rule.
+    tags: Vec<Tag>,
+    /// Where no rule fits.
+    plain: Tag,
+}
+
+impl Database {
+    fn new(number: u32, rules: &[Rule]) -> Self {
+        let prefix = databases::prefix(number);
+        let tags = rules.iter().map(|rule| [&prefix, &*rule.tag].concat());
+        Self {
+            tags: tags.map(Tag::new).collect(),
+            plain: Tag::new(prefix),
+        }
+    }
+}
+
 impl Naming {
-    /// None: no rules.
-    pub fn new(rules: &[Rule]) -> Option<Self> {
-        if rules.is_empty() {
+    /// None: no rules, and one database.
+    pub fn new(rules: &[Rule], databases: u32) -> Option<Self> {
+        if rules.is_empty() && databases <= 1 {
             return None;
         }
+        let numbers = 0..databases.max(1);
         let mut naming = Self {
             rules: rules.to_vec(),
             fits: rules.iter().map(fit).collect(),
+            databases: numbers.map(|n| Database::new(n, rules)).collect(),
+            escape: Tag::new(databases::ESCAPE.to_vec()),
             prelude: None,
         };
         naming.prelude = Prelude::new(&naming);
@@ -58,18 +89,51 @@ impl Naming {
         self.prelude.as_ref()
     }
 
-    /// The tag that is put in front of a key to store it. Empty: none.
-    pub fn tag(&self, key: &[u8]) -> &[u8] {
-        match self.rule(key) {
-            Some(rule) => &rule.tag,
-            None => self.ambiguous(key).unwrap_or_default(),
-        }
+    /// Whether there is more than one database.
+    pub fn has_databases(&self) -> bool {
+        self.databases.len() > 1
+    }
+
+    /// What is put in front of a key of a database to store it.
+    pub fn tag(&self, database: u32, key: &[u8]) -> &Tag {
+        let Some(tags) = self.databases.get(database as usize) else {
+            debug_assert!(false, "no session is in such a database");
+            return &self.escape;
+        };
+        let tag = match self.rule(key).or_else(|| self.ambiguous(key)) {
+            Some(rule) => tags.tags.get(rule),
+            None if database == 0 && self.has_databases() && databases::split(key).is_some() => {
+                Some(&self.escape)
+            }
+            None => None,
+        };
+        tag.unwrap_or(&tags.plain)
+    }
+
+    /// The name under which a key is stored.
+    pub fn stored(&self, database: u32, key: &[u8]) -> Vec<u8> {
+        [self.tag(database, key).text(), key].concat()
+    }
+
+    /// Whether there is such a database.
+    pub fn is_database(&self, number: u32) -> bool {
+        (number as usize) < self.databases.len()
     }
 
     /// The app's name of what is stored.
     pub fn unmap<'a>(&self, stored: &'a [u8]) -> &'a [u8] {
-        let tag = self.ambiguous(stored).map_or(0, <[u8]>::len);
-        stored.get(tag..).unwrap_or_default()
+        self.found(stored).1
+    }
+
+    /// The database of what is stored, and the app's name there.
+    fn found<'a>(&self, stored: &'a [u8]) -> (u32, &'a [u8]) {
+        let (database, name) = match databases::split(stored) {
+            Some(found) if self.has_databases() => found,
+            _ => (0, stored),
+        };
+        let tag = self.ambiguous(name).and_then(|rule| self.rules.get(rule));
+        let tag = tag.map_or(0, |rule| rule.tag.len());
+        (database, name.get(tag..).unwrap_or_default())
     }
 
     /// The rule that all keys have, if there is such a one: whatever the others say, no key gets to them.
@@ -94,30 +158,39 @@ impl Naming {
         tags.all(|tag| tag == first).then(|| Slot::of_key(first))
     }
 
-    /// A pattern for the stored names of all keys that an app's pattern fits; true: it may fit others as well, and what it
-    /// finds has to be looked at once more.
-    pub fn pattern(&self, pattern: &[u8]) -> (Vec<u8>, bool) {
+    /// A pattern for the stored names of all keys of a database that an app's pattern fits; what it finds has to be looked at once
+    /// more if it [`is_vague`](Self::is_vague).
+    pub fn pattern(&self, database: u32, pattern: &[u8]) -> Vec<u8> {
+        let prefix = databases::prefix(database);
         match self.whole() {
-            Some(rule) => ([&rule.tag, pattern].concat(), false),
-            None => ([EVERYTHING, pattern].concat(), true),
+            Some(rule) => [&prefix, &*rule.tag, pattern].concat(),
+            None if self.is_vague(database) => [&prefix, EVERYTHING, pattern].concat(),
+            None => [&prefix, pattern].concat(),
         }
     }
 
-    /// The beginnings of the stored names of all keys that begin so.
-    pub fn prefixes(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
-        match self.whole() {
-            Some(rule) => vec![[&rule.tag, prefix].concat()],
-            None => {
-                let mut prefixes = vec![prefix.to_vec()];
-                for rule in &self.rules {
-                    let mapped = [&rule.tag, prefix].concat();
-                    if !prefixes.contains(&mapped) {
-                        prefixes.push(mapped);
-                    }
-                }
-                prefixes
+    /// Whether patterns for a database may fit more than they should.
+    fn is_vague(&self, database: u32) -> bool {
+        self.whole().is_none() && (database == 0 || !self.rules.is_empty())
+    }
+
+    /// The beginnings of the stored names of all keys of a database that begin so.
+    pub fn prefixes(&self, database: u32, prefix: &[u8]) -> Vec<Vec<u8>> {
+        let Some(tags) = self.databases.get(database as usize) else {
+            return vec![prefix.to_vec()];
+        };
+        if self.whole().is_some() {
+            let tag = tags.tags.first().map(Tag::text).unwrap_or_default();
+            return vec![[tag, prefix].concat()];
+        }
+        let mut prefixes = vec![[tags.plain.text(), prefix].concat()];
+        for tag in &tags.tags {
+            let mapped = [tag.text(), prefix].concat();
+            if !prefixes.contains(&mapped) {
+                prefixes.push(mapped);
             }
         }
+        prefixes
     }
 
     /// The tags of all rules.
@@ -125,28 +198,28 @@ impl Naming {
         self.rules.iter().map(|rule| &*rule.tag)
     }
 
-    fn rule(&self, key: &[u8]) -> Option<&Rule> {
+    fn rule(&self, key: &[u8]) -> Option<usize> {
         let mut rules = self.rules.iter().zip(&self.fits);
-        let found = rules.find(|(rule, fit)| match fit {
+        rules.position(|(rule, fit)| match fit {
             Fit::All => true,
             Fit::Beginning(beginning) => key.starts_with(beginning),
             Fit::Pattern => glob::matches(&rule.pattern, key),
-        });
-        found.map(|(rule, _)| rule)
+        })
     }
 
-    /// The tag that a stored name has from us, or that an app's name seems to have.
-    fn ambiguous(&self, name: &[u8]) -> Option<&[u8]> {
+    /// The rule whose tag a stored name has from us, or an app's name seems to have.
+    fn ambiguous(&self, name: &[u8]) -> Option<usize> {
         if name.first() != Some(&b'{') {
             return None;
         }
-        let tag = self.tags().find(|tag| name.starts_with(tag))?;
+        let at = self.tags().position(|tag| name.starts_with(tag))?;
+        let tag = &self.rules.get(at)?.tag;
         let rest = name.get(tag.len()..).unwrap_or_default();
-        let is_ours = match self.rule(rest) {
-            Some(rule) => *rule.tag == *tag,
+        let is_ours = match self.rule(rest).and_then(|rule| self.rules.get(rule)) {
+            Some(rule) => rule.tag == *tag,
             None => rest.starts_with(tag),
         };
-        is_ours.then_some(tag)
+        is_ours.then_some(at)
     }
 }
 
@@ -168,11 +241,15 @@ pub(super) mod tests {
     use super::*;
 
     pub(super) fn naming(rules: &[&str]) -> Naming {
+        with_databases(rules, 1)
+    }
+
+    pub(super) fn with_databases(rules: &[&str], databases: u32) -> Naming {
         let rules: Vec<Rule> = rules
             .iter()
             .map(|rule| Rule::parse(rule).unwrap())
             .collect();
-        Naming::new(&rules).unwrap()
+        Naming::new(&rules, databases).unwrap()
     }
 
     #[test]
@@ -191,8 +268,7 @@ pub(super) mod tests {
             ("{user}rq:x", "{user}rq:x"),
             ("", ""),
         ] {
-            let tag = naming.tag(name.as_bytes());
-            let mapped = [tag, name.as_bytes()].concat();
+            let mapped = naming.stored(0, name.as_bytes());
             assert_eq!(mapped, stored.as_bytes(), "{name}");
             assert_eq!(naming.unmap(&mapped), name.as_bytes(), "{name}");
         }
@@ -208,24 +284,30 @@ pub(super) mod tests {
             &["*}=a", "a*"],
         ];
         let letters = [
-            "{a}", "{x}", "{y}", "{all}", "a", "b", "c", "x", "{", "}", "\u{0}", "",
+            "{a}", "{x}", "{y}", "{all}", "a", "b", "c", "x", "{", "}", "\u{0}", "", "@db1:",
+            "@db0:",
         ];
         let mut names: Vec<String> = vec![String::new()];
-        for _ in 0..4 {
+        for _ in 0..3 {
             let longer = names
                 .iter()
                 .flat_map(|name| letters.map(|letter| format!("{name}{letter}")));
             names = longer.collect();
         }
-        for rules in sets {
-            let naming = naming(rules);
+        for (rules, databases) in sets.into_iter().flat_map(|rules| [(rules, 1), (rules, 3)]) {
+            let naming = with_databases(rules, databases);
             let mut stored = std::collections::HashMap::new();
-            for name in &names {
-                let mapped = [naming.tag(name.as_bytes()), name.as_bytes()].concat();
-                assert_eq!(naming.unmap(&mapped), name.as_bytes(), "{rules:?} {name}");
-                let other = stored.insert(mapped, name);
+            let databases = 0..databases;
+            for (name, database) in names
+                .iter()
+                .flat_map(|name| databases.clone().map(move |db| (name, db)))
+            {
+                let mapped = naming.stored(database, name.as_bytes());
+                let found = naming.found(&mapped);
+                assert_eq!(found, (database, name.as_bytes()), "{rules:?} {name}");
+                let other = stored.insert(mapped, (database, name));
                 assert!(
-                    other.is_none_or(|other| other == name),
+                    other.is_none_or(|other| other == (database, name)),
                     "{rules:?} {name} {other:?}"
                 );
             }
@@ -235,12 +317,20 @@ pub(super) mod tests {
     #[test]
     fn patterns_and_prefixes_find_all_that_they_should() {
         let whole = naming(&["*=t", "never*"]);
-        assert_eq!(whole.pattern(b"a*"), (b"{t}a*".to_vec(), false));
-        assert_eq!(whole.prefixes(b"a"), [b"{t}a".to_vec()]);
+        assert_eq!(whole.pattern(0, b"a*"), b"{t}a*");
+        assert!(!whole.is_vague(0));
+        assert_eq!(whole.prefixes(0, b"a"), [b"{t}a".to_vec()]);
         assert_eq!(whole.unmap(b"{t}"), b"");
         let some = naming(&["a*=t", "b*=t", "c*"]);
-        assert_eq!(some.pattern(b"a*"), (b"*a*".to_vec(), true));
+        assert_eq!(some.pattern(0, b"a*"), b"*a*");
+        assert!(some.is_vague(0));
         let prefixes = [b"a".to_vec(), b"{t}a".to_vec(), b"{c}a".to_vec()];
-        assert_eq!(some.prefixes(b"a"), prefixes);
+        assert_eq!(some.prefixes(0, b"a"), prefixes);
+        let several = with_databases(&["a*=t"], 4);
+        assert_eq!(several.pattern(0, b"x"), b"*x");
+        assert_eq!(several.pattern(3, b"x"), b"@db3:*x");
+        assert_eq!(with_databases(&[], 4).pattern(3, b"x"), b"@db3:x");
+        let prefixes = [b"@db2:x".to_vec(), b"@db2:{t}x".to_vec()];
+        assert_eq!(several.prefixes(2, b"x"), prefixes);
     }
 }

@@ -1,8 +1,9 @@
 //! Answers and messages: every name of a key in them becomes the app's own.
 
 use super::Naming;
-use super::requests::split_channel;
-use crate::command::Names;
+use super::databases::{self, of_channel};
+use super::requests::{shown_number, split_channel, vague_end};
+use crate::command::{Names, Subscription};
 use crate::resp::reply::{Kind, Reply};
 use crate::resp::write;
 use crate::route::glob;
@@ -22,7 +23,7 @@ impl Naming {
             Names::Streams => self.streams(reply, &mut out),
             Names::Found => {
                 let pattern = Reply::new(request).items().nth(1);
-                self.found(reply, self.asked(pattern), &mut out);
+                self.keys_found(reply, self.asked(pattern), &mut out);
             }
             Names::Scanned => {
                 let mut items = reply.items();
@@ -31,11 +32,13 @@ impl Naming {
                 };
                 write::array(&mut out, 2);
                 out.extend_from_slice(cursor.bytes());
-                self.found(keys, self.asked(scanned(request)), &mut out);
+                self.keys_found(keys, self.asked(scanned(request)), &mut out);
             }
-            Names::Script | Names::Channels | Names::ChannelPatterns | Names::Patterns => {
-                return None;
-            }
+            Names::Script
+            | Names::Channels
+            | Names::ChannelPatterns
+            | Names::Patterns
+            | Names::Copied => return None,
         }
         Some(out)
     }
@@ -63,7 +66,7 @@ impl Naming {
 
     /// What a node tells by itself: a message on a channel, or that keys have changed. None: no key is named, or, if `is_wanted` is
     /// given and is false then, nobody has asked for it.
-    pub fn message(&self, frame: &[u8]) -> Told {
+    pub fn message(&self, (kind, name): (Subscription, &[u8]), frame: &[u8]) -> Told {
         let message = Reply::new(frame);
         let items: Vec<Reply<'_>> = message.items().collect();
         let texts: Vec<&[u8]> = items
@@ -76,20 +79,32 @@ impl Naming {
             _ => return Told::AsItIs,
         };
         let (mut own_channel, mut own_payload) = (channel.to_vec(), payload);
-        if let Some((start, key)) = split_channel(channel) {
-            own_channel = [start, self.unmap(key)].concat();
+        if split_channel(channel).is_some() {
+            own_channel = self.shown_channel(channel);
         } else if channel.starts_with(b"__keyevent@") {
-            own_payload = self.unmap(payload);
+            let (database, key) = self.found(payload);
+            own_payload = key;
+            own_channel = in_database(channel, database);
         }
-        let own_pattern = pattern.map(|pattern| self.shown_pattern(pattern));
-        if let Some(pattern) = &own_pattern
-            && !glob::matches(pattern, &own_channel)
-        {
+        let own_pattern = pattern.filter(|_| kind == Subscription::Pattern);
+        let own_pattern = own_pattern.map(|pattern| self.shown_pattern(pattern));
+        let is_asked_for = match &own_pattern {
+            Some(pattern) => glob::matches(pattern, &own_channel),
+            None => own_channel == self.shown_channel(name),
+        };
+        if !is_asked_for {
             return Told::Nobody;
         }
-        let mut out = message.head().to_vec();
         let verb = texts.first().copied().unwrap_or_default();
-        write::bulk(&mut out, verb);
+        let mut out = Vec::with_capacity(frame.len());
+        if own_pattern.is_some() || pattern.is_none() {
+            out.extend_from_slice(message.head());
+            write::bulk(&mut out, verb);
+        } else {
+            // A channel that was asked for by a pattern.
+            out.extend_from_slice(b">3\r\n");
+            write::bulk(&mut out, b"message");
+        }
         own_pattern
             .into_iter()
             .for_each(|pattern| write::bulk(&mut out, pattern));
@@ -101,17 +116,31 @@ impl Naming {
     /// The name of a channel, or a pattern, as the app has given it.
     pub fn shown_channel(&self, channel: &[u8]) -> Vec<u8> {
         match split_channel(channel) {
-            Some((start, key)) => [start, self.unmap(key)].concat(),
+            Some((start, key)) => {
+                let (database, key) = self.found(key);
+                [&in_database(start, database), key].concat()
+            }
             None => channel.to_vec(),
         }
     }
 
     /// The same of a pattern.
     pub fn shown_pattern(&self, pattern: &[u8]) -> Vec<u8> {
+        if let Some(own) = shown_number("", pattern).filter(|_| self.has_databases()) {
+            return own;
+        }
+        if let Some((start, rest)) = vague_end(pattern).and_then(|at| pattern.split_at_checked(at))
+        {
+            return [start, rest.get(1..).unwrap_or_default()].concat();
+        }
         let Some((start, keys)) = split_channel(pattern) else {
             return pattern.to_vec();
         };
-        [start, self.own_pattern(keys)].concat()
+        if self.has_databases() && of_channel(start).is_none() {
+            return [start, keys.get(1..).unwrap_or_default()].concat();
+        }
+        let (database, keys) = self.own_pattern(keys);
+        [&in_database(start, database), keys].concat()
     }
 
     /// `invalidate` with keys, whose names become the app's.
@@ -145,6 +174,10 @@ impl Naming {
             }
             out.extend_from_slice(sofar.get(from..).unwrap_or_default());
             own = Some(out);
+        }
+        if self.has_databases() {
+            let without = without_prefixes(own.as_deref().unwrap_or(text));
+            own = without.or(own);
         }
         own
     }
@@ -180,32 +213,74 @@ impl Naming {
         }
     }
 
-    /// An array of keys, without those that the app's pattern does not fit.
-    fn found(&self, keys: Reply<'_>, asked: Option<&[u8]>, out: &mut Vec<u8>) {
+    /// An array of keys, without those of other databases and those that the app's pattern does not fit.
+    fn keys_found(&self, keys: Reply<'_>, (wanted, asked): Asked<'_>, out: &mut Vec<u8>) {
         let own = keys
             .items()
             .filter_map(|key| key.text())
-            .map(|key| self.unmap(key));
+            .map(|key| self.found(key));
         let own: Vec<&[u8]> = own
-            .filter(|key| asked.is_none_or(|pattern| glob::matches(pattern, key)))
+            .filter(|(database, key)| {
+                *database == wanted && asked.is_none_or(|pattern| glob::matches(pattern, key))
+            })
+            .map(|(_, key)| key)
             .collect();
         write::array(out, own.len());
         own.into_iter().for_each(|key| write::bulk(out, key));
     }
 
-    /// The app's pattern, if what it has found has to be looked at once more.
-    fn asked<'a>(&self, pattern: Option<Reply<'a>>) -> Option<&'a [u8]> {
-        if self.whole().is_some() {
-            return None;
+    /// The database that was asked, and the app's pattern if what it has found has to be looked at once more.
+    fn asked<'a>(&self, pattern: Option<Reply<'a>>) -> Asked<'a> {
+        match pattern.and_then(|pattern| pattern.text()) {
+            Some(pattern) => {
+                let (database, pattern) = self.own_pattern(pattern);
+                (database, Some(pattern).filter(|_| self.is_vague(database)))
+            }
+            None => (0, None),
         }
-        pattern?.text().map(|pattern| self.own_pattern(pattern))
     }
 
-    /// What [`Naming::pattern`] has made a pattern of.
-    fn own_pattern<'a>(&self, pattern: &'a [u8]) -> &'a [u8] {
-        let added = self.whole().map_or(1, |rule| rule.tag.len());
-        pattern.get(added..).unwrap_or_default()
+    /// What [`Naming::pattern`] has made a pattern of, and for which database.
+    fn own_pattern<'a>(&self, pattern: &'a [u8]) -> (u32, &'a [u8]) {
+        let (database, pattern) = match databases::split(pattern) {
+            Some(found) if self.has_databases() => found,
+            _ => (0, pattern),
+        };
+        let added = match self.whole() {
+            Some(rule) => rule.tag.len(),
+            None => usize::from(self.is_vague(database)),
+        };
+        (database, pattern.get(added..).unwrap_or_default())
     }
+}
+
+/// A database, and a pattern that fits the keys which are wanted of it.
+type Asked<'a> = (u32, Option<&'a [u8]>);
+
+/// A channel about keys, of this database.
+fn in_database(channel: &[u8], database: u32) -> Vec<u8> {
+    match of_channel(channel) {
+        Some((start, 0, rest)) => [start, database.to_string().as_bytes(), rest].concat(),
+        _ => channel.to_vec(),
+    }
+}
+
+/// A text without the prefixes of databases that stand somewhere. None: none does.
+fn without_prefixes(text: &[u8]) -> Option<Vec<u8>> {
+    let mut own: Option<Vec<u8>> = None;
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'@', text) {
+        let rest = text.get(at..).unwrap_or_default();
+        if let Some((_, behind)) = databases::split(rest) {
+            let own = own.get_or_insert_default();
+            own.extend_from_slice(text.get(from..at).unwrap_or_default());
+            from = text.len() - behind.len();
+        }
+    }
+    if let Some(own) = &mut own {
+        own.extend_from_slice(text.get(from..).unwrap_or_default());
+    }
+    own
 }
 
 /// What becomes of something that a node tells.

@@ -295,7 +295,8 @@ impl Hub {
 
     /// A client has connected.
     pub fn on_accept(&mut self, mut identity: Identity) -> SessionId {
-        identity.db = self.face.database;
+        identity.db = self.face.databases.first;
+        identity.db_is_name = self.face.databases.names > 1;
         identity.authenticated = !matches!(self.face.logins, Logins::Listed(_));
         self.expect_idle_clients(identity.created);
         self.generations = self.generations.wrapping_add(1);

@@ -111,10 +111,11 @@ impl Hub {
         let Some(naming) = self.settings.naming.clone() else {
             return self.run_row(now, id, row, request);
         };
+        let database = self.session(id).map_or(0, Session::database_of_names);
         // As it is done in the short way: most requests need no more.
         if let Some(at) = row.first_key().filter(|&at| at < request.len()) {
-            let tag = naming.tag(request.arg(at));
-            if !tag.is_empty() && self.pass_tagged(now, id, row, request, tag) {
+            let tag = naming.tag(database, request.arg(at));
+            if !tag.text().is_empty() && self.pass_tagged(now, id, row, request, Some(tag)) {
                 return Ran::Taken;
             }
         }
@@ -124,10 +125,19 @@ impl Hub {
             write::command(&mut bytes, &self.script_words(prelude, row, request));
             let mut scan = RequestScan::new();
             if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
-                return self.run_stored(now, id, row, scan.request(&bytes), &naming);
+                return self.run_stored(now, id, row, scan.request(&bytes), (&naming, database));
             }
         }
-        self.run_stored(now, id, row, request, &naming)
+        let lazily = row.name == "flushdb" && !request.arg(1).eq_ignore_ascii_case(b"sync");
+        if let Some(words) = naming.of_database(database, row.name, lazily) {
+            let mut bytes = Vec::new();
+            write::command(&mut bytes, &words);
+            let mut scan = RequestScan::new();
+            if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
+                return self.run_row(now, id, row, scan.request(&bytes));
+            }
+        }
+        self.run_stored(now, id, row, request, (&naming, database))
     }
 
     /// The words of a request that speaks of scripts.
@@ -163,13 +173,13 @@ impl Hub {
         id: SessionId,
         row: &'static Row,
         request: Request<'_>,
-        naming: &Naming,
+        (naming, database): (&Naming, u32),
     ) -> Ran {
         let mut scratch = std::mem::take(&mut self.names);
         scratch.bytes.clear();
         scratch.args.clear();
         let Scratch { bytes, args, keys } = &mut scratch;
-        let ran = if naming.request(row, request, keys, bytes, args) {
+        let ran = if naming.request(database, row, request, keys, bytes, args) {
             self.run_row(now, id, row, Request { bytes, args })
         } else {
             self.run_row(now, id, row, request)
@@ -261,11 +271,16 @@ impl Hub {
     }
 
     /// What a node says on a channel, with the app's names. Err: it is not what anybody has asked for.
-    pub(super) fn own_message(&self, channel: &[u8], frame: &[u8]) -> Result<Option<Vec<u8>>, ()> {
+    pub(super) fn own_message(
+        &self,
+        topic: (Subscription, &[u8]),
+        channel: &[u8],
+        frame: &[u8],
+    ) -> Result<Option<Vec<u8>>, ()> {
         let Some(naming) = self.naming_of(channel) else {
             return Ok(None);
         };
-        match naming.message(frame) {
+        match naming.message(topic, frame) {
             Told::AsItIs => Ok(None),
             Told::So(own) => Ok(Some(own)),
             Told::Nobody => Err(()),
@@ -279,6 +294,21 @@ impl Hub {
             Subscription::Channel | Subscription::Shard => naming.shown_channel(name),
             Subscription::Pattern => naming.shown_pattern(name),
         })
+    }
+
+    /// What a node is asked for in the place of a topic: another kind and name, if it knows it under such.
+    pub(super) fn asked_as(
+        &self,
+        kind: Subscription,
+        name: &[u8],
+    ) -> Option<(Subscription, Vec<u8>)> {
+        let pattern = self.naming_of(name)?.heard_as(kind, name)?;
+        Some((Subscription::Pattern, pattern))
+    }
+
+    /// The channel for which a node was asked for a pattern.
+    pub(super) fn channel_heard_as(&self, pattern: &[u8]) -> Option<Vec<u8>> {
+        self.naming_of(pattern)?.channel_heard_as(pattern)
     }
 
     /// A message about keys that have changed, with the app's names.

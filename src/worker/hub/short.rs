@@ -9,6 +9,7 @@ use crate::command::Row;
 use crate::config::ReadFrom;
 use crate::downstream::replies::Seat;
 use crate::resp::request::Request;
+use crate::route::naming::databases::Tag;
 use crate::route::naming::requests::write_tagged;
 use crate::route::part::{LinkId, NodeId, Part, SessionId, Target, Ticket};
 use crate::topology::Slot;
@@ -24,7 +25,7 @@ impl Hub {
         row: &'static Row,
         request: Request<'_>,
     ) -> bool {
-        self.pass_tagged(now, id, row, request, &[])
+        self.pass_tagged(now, id, row, request, None)
     }
 
     /// The same with a tag in front of the key.
@@ -35,7 +36,7 @@ impl Hub {
         id: SessionId,
         row: &'static Row,
         request: Request<'_>,
-        tag: &[u8],
+        tag: Option<&Tag>,
     ) -> bool {
         let Some(key) = row.first_key().filter(|_| row.is_plain()) else {
             return false;
@@ -44,10 +45,9 @@ impl Hub {
         if !is_calm || request.bytes.len() >= BY_REFERENCE_BYTES_MIN {
             return false;
         }
-        let slot = if tag.is_empty() {
-            self.settings.keyspace.slot(request.arg(key))
-        } else {
-            Slot::of_key(tag)
+        let slot = match tag {
+            None => self.settings.keyspace.slot(request.arg(key)),
+            Some(tag) => tag.slot(request.arg(key)),
         };
         let Some((node, is_elsewhere)) = self.short_way_to(now, id, row, slot) else {
             return false;
@@ -91,6 +91,7 @@ impl Hub {
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
         queue.adopt(&mut self.link_pool);
+        let tag = tag.map(Tag::text).unwrap_or_default();
         queue.push_with(part, |log| write_tagged(request, key, tag, log));
         if !place.wake_noted {
             place.wake_noted = true;

@@ -151,6 +151,8 @@ impl Hub {
         let mut set_up = Vec::new();
         if let Some(tracking) = self.tracking(session) {
             let naming = self.settings.naming.as_deref();
+            let database = self.session(session).map_or(0, |s| s.database_of_names());
+            let naming = naming.map(|naming| (naming, database));
             tracking.write_set_up(told, naming, &mut set_up);
         }
         self.dial_standing(now, session, node, (profile, Role::Tracks, set_up))

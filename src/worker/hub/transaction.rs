@@ -232,6 +232,7 @@ impl Hub {
     }
 
     fn queue(&mut self, id: SessionId, row: &'static Row, request: Request<'_>, place: Place) {
+        let databases = self.face.databases.names;
         let max = self.settings.limits.transaction_bytes_max;
         let Some(session) = self.session_mut(id) else {
             return;
@@ -248,6 +249,12 @@ impl Hub {
             && let Ok(database) = database(request)
         {
             transaction.select(database);
+        }
+        if matches!(place, Place::Here(Local::Select))
+            && let Ok(database) = database(request)
+            && database < databases
+        {
+            transaction.database_of_names = Some(database);
         }
         transaction.queue(row, request.bytes, place);
         self.note_script(row.script, request);

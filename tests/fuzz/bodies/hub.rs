@@ -8,7 +8,7 @@ use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
 use slotcar::config::limits::Limits;
 use slotcar::config::{Logins, UnknownOutcome};
-use slotcar::downstream::local::Face;
+use slotcar::downstream::local::{Databases, Face};
 use slotcar::resp::reply::{ReplyLimits, ReplyScan, ReplyScanned};
 use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
 use slotcar::route::part::{LinkId, SessionId};
@@ -293,7 +293,7 @@ impl Stage {
         let face = Face {
             server: "valkey".into(),
             version: script.pick(&["7.0.0", "8.0.1", "9.1", "", "x"]).into(),
-            database: 0,
+            databases: Databases::default(),
             logins: Logins::Anybody,
         };
         self.hub.on_node_facts(Arc::new(CommandTable::new()), face);

@@ -148,8 +148,10 @@ impl Hub {
         purpose: Purpose,
     ) -> Option<u64> {
         let topic = self.pubsub.topics.topic(id)?;
-        let name = verb.name(topic.kind);
-        let words = [name.to_ascii_uppercase().into_bytes(), topic.name.to_vec()];
+        let asked_as = self.asked_as(topic.kind, &topic.name);
+        let (kind, topic_name) = asked_as.unwrap_or((topic.kind, topic.name.to_vec()));
+        let name = verb.name(kind);
+        let words = [name.to_ascii_uppercase().into_bytes(), topic_name];
         let part = Part::with(
             purpose,
             Target::Node(node),
@@ -211,7 +213,12 @@ impl Hub {
         match (verb, items.next()) {
             (b"message", _) => self.fan_out(now, at, (Subscription::Channel, name), name, frame),
             (b"pmessage", Some(Some(channel))) => {
-                self.fan_out(now, at, (Subscription::Pattern, name), channel, frame);
+                let own = self.channel_heard_as(name);
+                let topic = match &own {
+                    Some(own) => (Subscription::Channel, &**own),
+                    None => (Subscription::Pattern, name),
+                };
+                self.fan_out(now, at, topic, channel, frame);
             }
             (b"smessage", _) => self.fan_out(now, at, (Subscription::Shard, name), name, frame),
             _ if self.answers_oldest(id, verb, name) => self.on_topic_answered(now, id, at.0),

@@ -52,7 +52,7 @@ impl Hub {
         if !topic.hears(now, node, channel, frame) {
             return;
         }
-        let Ok(own) = self.own_message(channel, frame) else {
+        let Ok(own) = self.own_message((kind, name), channel, frame) else {
             return;
         };
         let topics = &mut self.pubsub.topics;
