@@ -147,8 +147,7 @@ impl Session {
     pub fn database_of_names(&self) -> u32 {
         let selected = self.transaction.as_ref();
         let selected = selected.and_then(|transaction| transaction.database_of_names);
-        let is_name = self.identity.db_is_name;
-        selected.unwrap_or(if is_name { self.identity.db } else { 0 })
+        selected.unwrap_or(self.identity.db_of_names)
     }
 
     pub fn new(generation: u32, identity: Identity) -> Self {

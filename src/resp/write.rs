@@ -50,6 +50,18 @@ pub fn bulk_of(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     out.extend_from_slice(LINE_END);
 }
 
+/// What stands before a bulk string of `len` bytes.
+#[inline]
+pub fn bulk_header(out: &mut Vec<u8>, len: usize) {
+    match u8::try_from(len) {
+        // Nearly all keys.
+        Ok(len @ 10..100) => {
+            out.extend_from_slice(&[b'$', b'0' + len / 10, b'0' + len % 10, b'\r', b'\n']);
+        }
+        _ => header(out, b'$', len),
+    }
+}
+
 /// A text with its format (`txt`, `mkd`) in RESP3, a bulk string in RESP2.
 pub fn verbatim(out: &mut Vec<u8>, proto: Proto, format: &[u8; 3], text: impl AsRef<[u8]>) {
     let text = text.as_ref();

@@ -91,7 +91,7 @@ pub fn client_line(who: &Identity, extra: &Extra, face: &Face, now: Now, out: &m
     let _ = write!(
         out,
         " db={} sub={} psub={} ssub={} multi={}",
-        who.db,
+        who.db + who.db_of_names,
         extra.channels,
         extra.patterns,
         extra.shard_channels,

@@ -21,8 +21,8 @@ pub struct Identity {
     /// Its full name as the command table spells it: `client|list`.
     pub last_command: Option<&'static str>,
     pub db: u32,
-    /// `db` is in the names of keys, and nothing that a node would know.
-    pub db_is_name: bool,
+    /// The same where databases are names of keys, and no node knows of them. One of both is 0.
+    pub db_of_names: u32,
     pub proto: Proto,
     pub authenticated: bool,
     /// As whom its requests come to the nodes.
@@ -71,7 +71,7 @@ impl Identity {
             last_active: now,
             last_command: None,
             db: 0,
-            db_is_name: false,
+            db_of_names: 0,
             proto: Proto::Resp2,
             authenticated,
             login: UserId::SLOTCAR,
@@ -87,7 +87,7 @@ impl Identity {
         Profile {
             proto: self.proto,
             user: self.login,
-            database: if self.db_is_name { 0 } else { self.db },
+            database: self.db,
         }
     }
 

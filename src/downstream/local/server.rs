@@ -33,7 +33,7 @@ pub(super) fn select(
 ) -> After {
     match database(request) {
         Ok(number) if number < face.databases.names => {
-            me.db = number;
+            me.db_of_names = number;
             write::ok(out);
         }
         Ok(_) => write::error(out, errors::DB_OUT_OF_RANGE),
@@ -64,6 +64,7 @@ pub(super) fn role(out: &mut Vec<u8>) -> After {
 /// Source: `resetCommand` in the servers' `server.c`; the names of the library stay.
 pub(super) fn reset(me: &mut Identity, face: &Face, out: &mut Vec<u8>) -> After {
     me.db = face.databases.first;
+    me.db_of_names = 0;
     me.proto = Proto::Resp2;
     me.log_out(!matches!(face.logins, Logins::Listed(_)));
     me.reply = ReplyMode::On;

@@ -309,11 +309,17 @@ pub fn write_tagged(request: Request<'_>, at: usize, tag: &[u8], out: &mut Vec<u
     if tag.is_empty() {
         return out.extend_from_slice(request.bytes);
     }
-    let (start, end) = (header_of(request, at), end_of(request, at));
+    let Some(key) = request.args.get(at) else {
+        return out.extend_from_slice(request.bytes);
+    };
+    let start = header_of(request, at);
+    let (key, end) = (key.start as usize, key.end as usize);
     out.reserve(request.bytes.len() + tag.len() + 2);
     out.extend_from_slice(request.bytes.get(..start).unwrap_or_default());
-    write::bulk_of(out, &[tag, request.arg(at)]);
-    out.extend_from_slice(request.bytes.get(end..).unwrap_or_default());
+    write::bulk_header(out, end - key + tag.len());
+    out.extend_from_slice(tag);
+    // The key and all behind it stay as they are.
+    out.extend_from_slice(request.bytes.get(key..).unwrap_or_default());
 }
 
 /// Where the length of an argument begins.

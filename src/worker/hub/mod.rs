@@ -169,6 +169,8 @@ pub struct Hub {
     keys: KeyList,
     part_bytes: Vec<u8>,
     names: names::Scratch,
+    /// Requests need no look at who says them, nor other names.
+    runs_as_it_is: bool,
     script_names: names::ScriptNames,
     scan: RequestScan,
     /// The bytes that are being run, if they are many and were kept.
@@ -248,6 +250,7 @@ impl Hub {
     ) -> Self {
         Self {
             random: settings.seed | 1,
+            runs_as_it_is: runs_as_it_is(&settings, &face),
             commands,
             face,
             scan_book,
@@ -296,7 +299,6 @@ impl Hub {
     /// A client has connected.
     pub fn on_accept(&mut self, mut identity: Identity) -> SessionId {
         identity.db = self.face.databases.first;
-        identity.db_is_name = self.face.databases.names > 1;
         identity.authenticated = !matches!(self.face.logins, Logins::Listed(_));
         self.expect_idle_clients(identity.created);
         self.generations = self.generations.wrapping_add(1);
@@ -364,6 +366,7 @@ impl Hub {
     /// The nodes have said what they are: the commands that there are, and what we appear to be because of it.
     pub fn on_node_facts(&mut self, commands: Arc<CommandTable>, face: Face) {
         self.commands = commands;
+        self.runs_as_it_is = runs_as_it_is(&self.settings, &face);
         self.face = face;
     }
 
@@ -470,4 +473,8 @@ impl Hub {
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
+}
+
+fn runs_as_it_is(settings: &Settings, face: &Face) -> bool {
+    settings.naming.is_none() && !face.asks_for_logins()
 }

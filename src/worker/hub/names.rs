@@ -111,7 +111,11 @@ impl Hub {
         let Some(naming) = self.settings.naming.clone() else {
             return self.run_row(now, id, row, request);
         };
-        let database = self.session(id).map_or(0, Session::database_of_names);
+        let database = if naming.has_databases() {
+            self.session(id).map_or(0, Session::database_of_names)
+        } else {
+            0
+        };
         // As it is done in the short way: most requests need no more.
         if let Some(at) = row.first_key().filter(|&at| at < request.len()) {
             let tag = naming.tag(database, request.arg(at));

@@ -240,13 +240,13 @@ impl Hub {
                 return Ran::Taken;
             }
         };
+        if self.runs_as_it_is {
+            return self.run_row(now, id, row, request);
+        }
         if self.face.asks_for_logins() && self.must_log_in(now, id, row) {
             return Ran::Taken;
         }
-        if self.settings.naming.is_some() {
-            return self.run_renamed(now, id, row, request);
-        }
-        self.run_row(now, id, row, request)
+        self.run_renamed(now, id, row, request)
     }
 
     /// A request of a known command, with the names under which its keys are stored.
