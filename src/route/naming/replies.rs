@@ -1,7 +1,7 @@
 //! Answers and messages: every name of a key in them becomes the app's own.
 
-use super::Naming;
 use super::requests::split_channel;
+use super::{Naming, lua};
 use crate::command::Names;
 use crate::resp::reply::{Kind, Reply};
 use crate::resp::write;
@@ -33,6 +33,7 @@ impl Naming {
                 out.extend_from_slice(cursor.bytes());
                 self.found(keys, self.asked(scanned(request)), &mut out);
             }
+            Names::Library => libraries(reply, &mut out),
             Names::Script | Names::Channels | Names::ChannelPatterns | Names::Patterns => {
                 return None;
             }
@@ -215,6 +216,20 @@ pub enum Told {
     So(Vec<u8>),
     /// The node's pattern fits more than the app's.
     Nobody,
+}
+
+/// What `FUNCTION LIST` says, with the code that clients have loaded.
+fn libraries(reply: Reply<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(reply.head());
+    for library in reply.items() {
+        out.extend_from_slice(library.head());
+        for field in library.items() {
+            match field.text().and_then(lua::original) {
+                Some(code) => write::bulk(out, code),
+                None => out.extend_from_slice(field.bytes()),
+            }
+        }
+    }
 }
 
 /// The last pattern of a `SCAN`.

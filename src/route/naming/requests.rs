@@ -113,7 +113,8 @@ impl Naming {
                 arguments().filter_map(pattern).collect()
             }
             Some(Names::Patterns) => self.sort_edits(request),
-            Some(Names::One | Names::First | Names::Streams | Names::Script) | None => Vec::new(),
+            Some(Names::One | Names::First | Names::Streams | Names::Script | Names::Library)
+            | None => Vec::new(),
         };
         if row.names == Some(Names::Patterns) && !edits.is_empty() {
             let mut keys = KeyList::new();

@@ -17,7 +17,7 @@ use crate::downstream::session::{NamingBlock, Session};
 use crate::resp::request::{Arg, Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::naming::Naming;
-use crate::route::naming::lua::Prelude;
+use crate::route::naming::lua::{self, Prelude};
 use crate::route::naming::replies::Told;
 use crate::route::part::{Part, Purpose, SessionId, Ticket};
 use crate::topology::Slot;
@@ -150,6 +150,11 @@ impl Hub {
             Script::Asks => {
                 for name in words.iter_mut().skip(2) {
                     *name = self.script_names.name(name);
+                }
+            }
+            Script::Library => {
+                if let Some(body) = words.get_mut(2..).and_then(<[Vec<u8>]>::last_mut) {
+                    *body = prelude.apply_to_library(body);
                 }
             }
             Script::None | Script::Flush => {}
@@ -287,20 +292,12 @@ impl Hub {
         Some(naming.invalidated(frame))
     }
 
-    /// A line of `MONITOR`: scripts are shown without what stands in front of them.
+    /// A line of `MONITOR`: scripts and libraries are shown as clients have sent them.
     pub(super) fn own_monitor_line(&self, line: &[u8]) -> Option<Vec<u8>> {
         let naming = self.settings.naming.as_deref()?;
         let own = naming.without_tags(line);
-        let shown = naming.prelude().map(Prelude::shown).unwrap_or_default();
-        match memchr::memmem::find(own.as_deref().unwrap_or(line), &shown) {
-            // Nothing is found at the beginning: no scripts are changed.
-            None | Some(0) => own,
-            Some(at) => {
-                let mut line = own.unwrap_or_else(|| line.to_vec());
-                line.drain(at..at + shown.len());
-                Some(line)
-            }
-        }
+        let original = lua::original(own.as_deref().unwrap_or(line));
+        original.or(own)
     }
 
     /// What several nodes have said of streams.
