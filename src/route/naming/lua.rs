@@ -15,7 +15,7 @@
 //! --[[slotcar]]local redis,server… --[[slotcar]]return --[[slotcar]](--[[slotcar]]redis.call('get', k)--[[slotcar]])--[[slotcar]]
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::Naming;
@@ -109,10 +109,22 @@ pub fn original(text: &[u8]) -> Option<Vec<u8>> {
 fn first_mark(text: &[u8]) -> Option<(&[u8], usize)> {
     memchr::memmem::find_iter(text, MARK).find_map(|at| {
         let marked = text.get(at..)?;
-        let len = memchr::memmem::find(marked, MARK_END)? + MARK_END.len();
+        let len = MARK.len() + number_behind(marked)?.len() + MARK_END.len();
         let (mark, behind) = marked.split_at_checked(len)?;
         behind.starts_with(BEGINNING).then_some((mark, at))
     })
+}
+
+/// The digits of a mark. None: it is none.
+fn number_behind(marked: &[u8]) -> Option<&str> {
+    let number = marked.get(MARK.len()..)?;
+    let len = number
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let (number, end) = number.split_at_checked(len)?;
+    let is_whole = end.starts_with(MARK_END);
+    std::str::from_utf8(number).ok().filter(|_| is_whole)
 }
 
 fn put_in_front(prelude: &[u8], kind: Kind, body: &[u8]) -> Vec<u8> {
@@ -135,13 +147,18 @@ fn add(text: &[u8], mark: &[u8], out: &mut Vec<u8>) {
 
 /// A comment that is not in the script.
 fn mark_beside(body: &[u8]) -> Vec<u8> {
-    let mut mark = [MARK, MARK_END].concat();
-    let mut number = 0_usize;
-    while memchr::memmem::find(body, &mark).is_some() {
-        number += 1;
-        mark = [MARK, number.to_string().as_bytes(), MARK_END].concat();
-    }
-    mark
+    let marks = memchr::memmem::find_iter(body, MARK);
+    let taken: BTreeSet<u64> = marks
+        .filter_map(|at| match number_behind(body.get(at..)?)? {
+            "" => Some(0),
+            number => number.parse().ok(),
+        })
+        .collect();
+    let number = match (0..).find(|number| !taken.contains(number)) {
+        None | Some(0) => String::new(),
+        Some(number) => number.to_string(),
+    };
+    [MARK, number.as_bytes(), MARK_END].concat()
 }
 
 /// `#!lua flags=…` has to stay the first line.
@@ -738,6 +755,7 @@ mod tests {
             "--[[slotcar",
             "--[[slotcar]]",
             "--[[slotcar1]]",
+            "--[[slotcar99999999999]]",
             "]]",
             "\n",
             "local redis,server",
