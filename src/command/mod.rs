@@ -161,6 +161,8 @@ pub enum Names {
     Streams,
     /// The answer is the name of a script, or may speak of one.
     Script,
+    /// The answer may have the code of libraries in it.
+    Library,
     /// Channels that may be those of notifications about a key.
     Channels,
     /// Patterns of such channels.
@@ -376,6 +378,8 @@ pub enum Script {
     Flush,
     /// The arguments name some: are they known?
     Asks,
+    /// The last argument is a library of functions: nodes hand these on, nothing has to be remembered here.
+    Library,
 }
 
 /// What slotcar answers by itself.

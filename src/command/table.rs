@@ -414,8 +414,8 @@ static SCRIPTING: &[Row] = &[
     row("function|flush",   -2, &[],                W | NOSCRIPT).all_primaries(AllSucceeded),
     row("function|help",     2, &[],                ALWAYS),
     row("function|kill",     2, &[],                NOSCRIPT).all_primaries(OneSucceeded),
-    row("function|list",    -2, &[],                NOSCRIPT),
-    row("function|load",    -3, &[],                W | OOM | NOSCRIPT).all_primaries(AllSucceeded),
+    row("function|list",    -2, &[],                NOSCRIPT).naming(Names::Library),
+    row("function|load",    -3, &[],                W | OOM | NOSCRIPT).all_primaries(AllSucceeded).script(Script::Library),
     row("function|restore", -3, &[],                W | OOM | NOSCRIPT).all_primaries(AllSucceeded),
     row("function|stats",    2, &[],                NOSCRIPT).all_primaries(FunctionStats),
     row("script",           -2, &[],                PARENT),
@@ -800,7 +800,7 @@ impl Row {
     const fn naming(self, names: Names) -> Self {
         let in_answer = matches!(
             names,
-            Found | Scanned | One | First | Streams | Names::Script
+            Found | Scanned | One | First | Streams | Names::Script | Names::Library
         );
         Self {
             names: Some(names),

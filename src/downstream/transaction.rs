@@ -176,6 +176,12 @@ impl Transaction {
         Some((first.row.name, other.row.name))
     }
 
+    /// Whether a script or a function is among what it runs.
+    pub fn runs_scripts(&self) -> bool {
+        let mut rows = self.queued.iter().map(|queued| queued.row);
+        rows.any(Row::answers_as_it_likes)
+    }
+
     /// Deals the requests out. `first`: the slot of a block that comes first in any case; `any`: where requests without
     /// keys go if nothing else says so.
     pub fn deal(mut self, first: Option<Slot>, any: Slot) -> Dealt {

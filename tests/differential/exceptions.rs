@@ -239,13 +239,29 @@ const OF_PRIMARIES: &[Exception] = &[
 ];
 
 /// Besides, where keys are stored under other names than the app's.
-const OF_NAMES: &[Exception] = &[Exception {
-    file: "modes.txt",
-    step: "c1 gets 2",
-    answer: "\"return (redis.call('SET', KEYS[1], 'x'))\"",
-    kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-    why: "MONITOR: a call in a return has parentheses around it, or Lua would forget on which line it was",
-}];
+const OF_NAMES: &[Exception] = &[
+    Exception {
+        file: "scripts.txt",
+        step: "c1> FUNCTION DUMP",
+        answer: "slotcar",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "what nodes have is what makes functions speak of the app's names, and so it comes back with RESTORE",
+    },
+    Exception {
+        file: "idioms.txt",
+        step: r##"c1> FUNCTION LOAD "#!lua name=lib\nredis.register_function('f', 1)""##,
+        answer: "ERR Error registering functions: ERR user_function:2: bad argument #1 to 'callback' (function expected, got number)",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "while a library is loaded, Lua code cannot ask for the type of a value",
+    },
+    Exception {
+        file: "idioms.txt",
+        step: r##"c1> FUNCTION LOAD "#!lua name=lib\nredis.register_function{function_name='f', callback='g'}""##,
+        answer: "ERR Error registering functions: ERR user_function:2: bad argument #1 to 'callback' (function expected, got string)",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "while a library is loaded, Lua code cannot ask for the type of a value",
+    },
+];
 
 /// Besides, where databases are in the names of keys.
 const OF_DATABASES: &[Exception] = &[Exception {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::conn::encode;
-use crate::support::{Cluster, Conn, Random, ServerKind, Slotcar, Value, wait_until};
+use crate::support::{Cluster, Conn, Random, Server, ServerKind, Slotcar, Value, wait_until};
 
 on_both!(
     what_is_kept_together_is_used_together,
@@ -11,6 +11,9 @@ on_both!(
     scripts_speak_of_them_too,
     scripts_may_have_the_stored_names,
     scripts_without_keys_have_a_home,
+    functions_speak_of_them_too,
+    a_library_is_shown_as_it_was_loaded,
+    errors_of_functions_are_as_on_one_server,
     a_primary_dies_under_what_is_kept_together,
 );
 
@@ -291,6 +294,192 @@ fn scripts_without_keys_have_a_home(kind: ServerKind) {
     }
     assert_eq!(together.stored(), ["{r}r:count"]);
 }
+
+fn functions_speak_of_them_too(kind: ServerKind) {
+    let together = Together::start(kind, 0);
+    let mut conn = together.slotcar.conn();
+    assert_eq!(conn.ok(&["FUNCTION", "LOAD", QUEUE]).text(), "queue");
+    let other = Slotcar::start(&[&["--cluster", &together.cluster.seeds()], &RULES[..]].concat());
+    for mut conn in [conn, other.conn(), Conn::open_resp3(other.addr())] {
+        assert_eq!(
+            conn.ok(&["FCALL", "push", "1", "q:1", "a", "b"]).int(),
+            2,
+            "declared"
+        );
+        let popped = conn.ok(&["FCALL", "pop", "2", "q:0", "q:1"]);
+        assert_eq!(popped.sorted_texts(), ["a", "q:1"]);
+        let popped = conn.ok(&["FCALL", "pop_any", "0"]);
+        assert_eq!(popped.sorted_texts(), ["b", "q:1"], "undeclared");
+        assert_eq!(conn.ok(&["FCALL_RO", "all", "0"]).sorted_texts(), ["q:all"]);
+        conn.ok(&["MULTI"]);
+        conn.ok(&["FCALL", "push", "1", "q:2", "c"]);
+        conn.ok(&["FCALL", "pop_any", "0"]);
+        conn.ok(&["FCALL_RO", "all", "1", "my:job1"]);
+        let answers = conn.ok(&["EXEC"]);
+        assert_eq!(answers.list()[0].int(), 1);
+        assert_eq!(answers.list()[1].sorted_texts(), ["c", "q:2"]);
+        let names = answers.list()[2].sorted_texts();
+        assert_eq!(names, ["my:job1", "q:all"]);
+        conn.ok(&["MULTI"]);
+        conn.ok(&["FCALL", "pop_any", "0"]);
+        assert_eq!(conn.ok(&["EXEC"]).list(), [Value::Nil]);
+        // What no rule fits has its own name, in the function as well.
+        let reply = conn.cmd(&["FCALL_RO", "all", "1", "other"]);
+        assert_eq!(reply.list()[0].text(), "other");
+    }
+    assert_eq!(together.stored(), ["{q}q:all"]);
+    // It comes back as it is, and goes away like any other.
+    let mut conn = other.conn();
+    let dump = conn.ok(&["FUNCTION", "DUMP"]);
+    conn.ok(&["FUNCTION", "DELETE", "queue"]);
+    let reply = conn.cmd(&["FCALL", "pop_any", "0"]);
+    assert_eq!(reply.error(), Some("ERR Function not found"));
+    let payload = dump.bytes().expect("a payload");
+    conn.ok(&[&b"FUNCTION"[..], b"RESTORE", payload]);
+    conn.ok(&["FCALL", "push", "1", "q:1", "a"]);
+    let popped = conn.ok(&["FCALL", "pop_any", "0"]);
+    assert_eq!(popped.sorted_texts(), ["a", "q:1"]);
+    assert_eq!(code(&conn.ok(&["FUNCTION", "LIST", "WITHCODE"])), QUEUE);
+
+    // Rules that scripts do not know are not for functions either.
+    let rules = ["--keep-together", "q:*=q?scripts=off"];
+    let slotcar = Slotcar::start(&[&["--cluster", &together.cluster.seeds()], &rules[..]].concat());
+    let mut conn = slotcar.conn();
+    conn.ok(&["FUNCTION", "LOAD", "REPLACE", QUEUE]);
+    let names = conn.ok(&["FCALL", "all", "1", "q:1"]);
+    assert_eq!(names.sorted_texts(), ["{q}q:1"]);
+}
+
+fn a_library_is_shown_as_it_was_loaded(kind: ServerKind) {
+    let together = Together::start(kind, 0);
+    let mut conn = together.slotcar.conn();
+    let mut monitors = together.slotcar.conn();
+    monitors.ok(&["MONITOR"]);
+    let strange =
+        "#!lua name=queue\r\n\tlocal s = [=[--[[slotcar]] return redis.call('get', ')') ]=]
+        local reg = redis.register_function -- redis.register_function
+        reg('f', function(keys) return redis.call(unpack({'get', keys[1]})) end) return  redis.log (
+            redis.LOG_DEBUG, '\\\"\\0') --";
+    for (at, library) in [QUEUE, strange].into_iter().enumerate() {
+        let reply = conn.ok(&["FUNCTION", "LOAD", "REPLACE", library]);
+        assert_eq!(reply.text(), "queue");
+        let list = ["FUNCTION", "LIST", "LIBRARYNAME", "q*", "WITHCODE"];
+        assert_eq!(code(&conn.ok(&list)), library);
+        let mut resp3 = Conn::open_resp3(together.slotcar.addr());
+        assert_eq!(code(&resp3.ok(&list)), library);
+        let without = conn.ok(&["FUNCTION", "LIST"]);
+        assert_eq!(without.list().len(), 1);
+        // Whoever copies what a node has gets the same.
+        let primary = together.cluster.primaries().into_iter().next();
+        let node = primary.expect("a primary");
+        let on_node = code(&together.cluster.conn(node).ok(&list));
+        assert_ne!(on_node, library);
+        conn.ok(&["FUNCTION", "LOAD", "REPLACE", &on_node]);
+        assert_eq!(code(&conn.ok(&list)), library);
+        let again = conn.cmd(&["FUNCTION", "LOAD", library]);
+        assert_eq!(again.error(), Some("ERR Library 'queue' already exists"));
+        if at == 0 {
+            let line = monitors.recv().text();
+            let quoted = library.replace('\n', "\\n");
+            assert!(line.ends_with(&format!("\"{quoted}\"")), "{line}");
+        }
+    }
+    conn.ok(&["SET", "q:1", "v"]);
+    assert_eq!(conn.ok(&["FCALL", "f", "1", "q:1"]).text(), "v");
+}
+
+fn errors_of_functions_are_as_on_one_server(kind: ServerKind) {
+    let together = Together::start(kind, 0);
+    let plain = Server::start_plain(kind);
+    let mut conns = [together.slotcar.conn(), Conn::open(plain.addr())];
+    let mut alike = |words: &[&str], expected: &str| {
+        let [own, plain] = conns.each_mut().map(|conn| conn.cmd(words));
+        assert_eq!(own, plain, "{words:?}");
+        let error = own.any_error().unwrap_or_default();
+        assert!(error.contains(expected), "{words:?}: {error}");
+    };
+    for (code, expected) in [
+        ("nonsense(", "user_function:3: unexpected symbol"),
+        ("redis.call('get', 'q:1')", "ERR user_function:3: Script"),
+        ("redis.x = 1", "user_function:3: Attempt to modify"),
+        ("x = 1", "user_function:3: Attempt to modify"),
+        ("redis.register_function('f')", "single argument"),
+        ("redis.register_function{function_name='f'}", "callback"),
+        ("return", "No functions registered"),
+    ] {
+        let library = format!("#!lua name=bad\n\n{code}");
+        alike(&["FUNCTION", "LOAD", &library], expected);
+    }
+    alike(&["FUNCTION", "LOAD", "#!lua name=bad"], "metadata");
+    alike(&["FUNCTION", "LOAD", "return 1"], "metadata");
+    let server = match kind {
+        ServerKind::Redis7 => "redis",
+        ServerKind::Valkey8 => "server",
+    };
+    let library = format!(
+        "#!lua name=lib
+        {server}.register_function('a', function(keys)
+            return {server}.call('LPUSH', keys[1], 'x')
+        end)
+        {server}.register_function{{function_name='b', callback=function()
+            {server}.call('LPUSH', 'q:1', 'x')
+        end}}
+        {server}.register_function{{function_name='c', callback=function(keys)
+            return {server}.call('SET', keys[1], 'x')
+        end, flags={{'no-writes'}}}}
+        {server}.register_function('d', function() return nosuch.x end)
+        {server}.register_function('e', function()
+            return {server}.pcall('LPUSH', 'q:1', 'x')
+        end)"
+    );
+    alike(&["FUNCTION", "LOAD", &library], "");
+    alike(&["SET", "q:1", "v"], "");
+    for (words, expected) in [
+        (&["FCALL", "a", "1", "q:1"][..], "on @user_function:3."),
+        (&["FCALL", "b", "0"], "script: b, on @user_function:6."),
+        (&["FCALL", "c", "1", "q:1"], "on @user_function:9."),
+        (&["FCALL_RO", "a", "1", "q:1"], "_ro command"),
+        (&["FCALL_RO", "c", "1", "q:1"], "on @user_function:9."),
+        (&["FCALL", "d", "0"], "user_function:11: "),
+        (&["FCALL", "e", "0"], "WRONGTYPE"),
+        (&["FCALL", "f", "0"], "not found"),
+    ] {
+        alike(words, expected);
+    }
+}
+
+/// The code of the only library in an answer to `FUNCTION LIST`.
+fn code(reply: &Value) -> String {
+    let entries = reply.list()[0].entries();
+    let code = entries
+        .iter()
+        .find(|(name, _)| name.text() == "library_code");
+    code.expect("code").1.text()
+}
+
+const QUEUE: &str = "#!lua name=queue
+local function push(keys, args)
+  redis.call('SADD', 'q:all', keys[1])
+  return redis.call('RPUSH', keys[1], unpack(args))
+end
+local function pop(keys)
+  for _, key in ipairs(keys) do
+    local job = redis.call('LPOP', key)
+    if job then return {key, job} end
+  end
+  return false
+end
+redis.register_function('push', push)
+redis.register_function('pop', pop)
+redis.register_function{function_name='pop_any', callback=function()
+  return pop(redis.call('SMEMBERS', 'q:all'))
+end}
+redis.register_function{function_name='all', callback=function(keys)
+  for _, key in ipairs(redis.call('KEYS', 'q:*')) do
+    keys[#keys + 1] = key
+  end
+  return keys
+end, flags={'no-writes'}}";
 
 /// Transactions and scripts over keys of one rule go on at the new primary, and nothing that was acknowledged is lost.
 fn a_primary_dies_under_what_is_kept_together(kind: ServerKind) {

@@ -1,8 +1,8 @@
 //! Answers and messages: every name of a key in them becomes the app's own.
 
-use super::Naming;
 use super::databases::{self, of_channel};
 use super::requests::{shown_number, split_channel, vague_end};
+use super::{Naming, lua};
 use crate::command::{Names, Subscription};
 use crate::resp::reply::{Kind, Reply};
 use crate::resp::write;
@@ -34,6 +34,7 @@ impl Naming {
                 out.extend_from_slice(cursor.bytes());
                 self.keys_found(keys, self.asked(scanned(request)), &mut out);
             }
+            Names::Library => libraries(reply, &mut out),
             Names::Script
             | Names::Channels
             | Names::ChannelPatterns
@@ -290,6 +291,20 @@ pub enum Told {
     So(Vec<u8>),
     /// The node's pattern fits more than the app's.
     Nobody,
+}
+
+/// What `FUNCTION LIST` says, with the code that clients have loaded.
+fn libraries(reply: Reply<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(reply.head());
+    for library in reply.items() {
+        out.extend_from_slice(library.head());
+        for field in library.items() {
+            match field.text().and_then(lua::original) {
+                Some(code) => write::bulk(out, code),
+                None => out.extend_from_slice(field.bytes()),
+            }
+        }
+    }
 }
 
 /// The last pattern of a `SCAN`.

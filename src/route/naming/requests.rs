@@ -126,7 +126,8 @@ impl Naming {
             }
             Some(Names::Patterns) => self.sort_edits(database, request),
             Some(Names::Copied) => self.copy_edits(database, request),
-            Some(Names::One | Names::First | Names::Streams | Names::Script) | None => Vec::new(),
+            Some(Names::One | Names::First | Names::Streams | Names::Script | Names::Library)
+            | None => Vec::new(),
         };
         if row.names == Some(Names::Patterns) && !edits.is_empty() {
             let mut keys = KeyList::new();

@@ -17,7 +17,7 @@ use crate::downstream::session::{NamingBlock, Session};
 use crate::resp::request::{Arg, Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::naming::Naming;
-use crate::route::naming::lua::Prelude;
+use crate::route::naming::lua::{self, Prelude};
 use crate::route::naming::replies::Told;
 use crate::route::part::{Part, Purpose, SessionId, Ticket};
 use crate::topology::Slot;
@@ -96,6 +96,15 @@ fn sha_of(body: &[u8]) -> Sha {
     name
 }
 
+/// What tells a script or a function which database is selected.
+fn database_word(database: u32, request: Request<'_>) -> Option<Vec<u8>> {
+    let keys: usize = std::str::from_utf8(request.arg(2)).ok()?.parse().ok()?;
+    // Else the node says that these are too few.
+    let arguments = request.len().checked_sub(keys.checked_add(3)?)?;
+    let last = request.arg(request.len() - 1);
+    lua::selected(database, if arguments > 0 { last } else { &[] })
+}
+
 /// What no script is called.
 const NO_SCRIPT: &Sha = b"ffffffffffffffffffffffffffffffffffffffff";
 
@@ -123,10 +132,15 @@ impl Hub {
                 return Ran::Taken;
             }
         }
-        let speaks_of_scripts = row.script != Script::None && row.script != Script::Flush;
+        let is_function = naming.has_databases() && row.answers_as_it_likes();
+        let speaks_of_scripts = !matches!(row.script, Script::None | Script::Flush) || is_function;
         if let Some(prelude) = naming.prelude().filter(|_| speaks_of_scripts) {
+            let mut words = self.script_words(prelude, row, request);
+            if naming.has_databases() && row.answers_as_it_likes() {
+                words.extend(database_word(database, request));
+            }
             let mut bytes = Vec::new();
-            write::command(&mut bytes, &self.script_words(prelude, row, request));
+            write::command(&mut bytes, &words);
             let mut scan = RequestScan::new();
             if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
                 return self.run_stored(now, id, row, scan.request(&bytes), (&naming, database));
@@ -164,6 +178,11 @@ impl Hub {
             Script::Asks => {
                 for name in words.iter_mut().skip(2) {
                     *name = self.script_names.name(name);
+                }
+            }
+            Script::Library => {
+                if let Some(body) = words.get_mut(2..).and_then(<[Vec<u8>]>::last_mut) {
+                    *body = prelude.apply_to_library(body);
                 }
             }
             Script::None | Script::Flush => {}
@@ -321,20 +340,12 @@ impl Hub {
         Some(naming.invalidated(frame))
     }
 
-    /// A line of `MONITOR`: scripts are shown without what stands in front of them.
+    /// A line of `MONITOR`: scripts and libraries are shown as clients have sent them.
     pub(super) fn own_monitor_line(&self, line: &[u8]) -> Option<Vec<u8>> {
         let naming = self.settings.naming.as_deref()?;
         let own = naming.without_tags(line);
-        let shown = naming.prelude().map(Prelude::shown).unwrap_or_default();
-        match memchr::memmem::find(own.as_deref().unwrap_or(line), &shown) {
-            // Nothing is found at the beginning: no scripts are changed.
-            None | Some(0) => own,
-            Some(at) => {
-                let mut line = own.unwrap_or_else(|| line.to_vec());
-                line.drain(at..at + shown.len());
-                Some(line)
-            }
-        }
+        let original = lua::original(own.as_deref().unwrap_or(line));
+        original.or(own)
     }
 
     /// What several nodes have said of streams.

@@ -28,7 +28,7 @@ impl Hub {
                     .nodes_mut()
                     .for_each(|node| node.scripts.clear());
             }
-            Script::Sha(_) | Script::Asks | Script::None => {}
+            Script::Sha(_) | Script::Asks | Script::Library | Script::None => {}
         }
     }
 

@@ -293,7 +293,11 @@ impl Hub {
             session.selecting = Some(selects.into());
             session.wait = Wait::Answers;
         }
-        let any = self.any_primary(id);
+        let any = if transaction.runs_scripts() {
+            self.script_home(id)
+        } else {
+            self.any_primary(id)
+        };
         let dealt = transaction.deal(watch.as_ref().map(|watch| watch.slot), any);
         match dealt.blocks.as_slice() {
             [block] if dealt.sources.iter().all(|s| matches!(s, Source::Block(_))) => {
