@@ -125,7 +125,7 @@ fn compare_plain(kind: ServerKind) {
     let (one, other) = (Server::start_plain(kind), Server::start_plain(kind));
     let mut found = Vec::new();
     for script in Script::all() {
-        for (protocol, ran) in stage::run_both(&script, one.addr(), other.addr()) {
+        for (protocol, ran) in stage::run_both(&script, one.addr(), other.addr(), 0) {
             found.extend(differences(&script, protocol, &ran, ["one", "other"]));
             found.extend(silences(&script, protocol, &ran.0));
             show(&script, protocol, &ran.0);
@@ -179,6 +179,7 @@ fn compare_databases(kind: ServerKind) {
     compare_before(kind, Behind::Databases, &flags);
     let together = [&flags[..], &["--keep-together", "*=tagged"]].concat();
     compare_before(kind, Behind::DatabasesTogether, &together);
+    compare_before(kind, Behind::AnotherDatabase, &together);
 }
 
 /// What stands behind slotcar.
@@ -190,22 +191,22 @@ enum Behind {
     /// A cluster that appears to have databases.
     Databases,
     DatabasesTogether,
+    /// The same, and clients begin in another than 0.
+    AnotherDatabase,
     Server,
 }
 
 impl Behind {
     fn has_one_place(self) -> bool {
-        matches!(
-            self,
-            Self::Together | Self::DatabasesTogether | Self::Server
-        )
+        !matches!(self, Self::Cluster | Self::Databases)
     }
 
     fn has_databases(self) -> bool {
-        matches!(
-            self,
-            Self::Databases | Self::DatabasesTogether | Self::Server
-        )
+        !matches!(self, Self::Cluster | Self::Together)
+    }
+
+    fn database(self) -> u32 {
+        if self == Self::AnotherDatabase { 3 } else { 0 }
     }
 }
 
@@ -224,7 +225,9 @@ fn compare_before(kind: ServerKind, behind: Behind, upstream: &[&str]) {
         }
         let known = slotcars.iter().find(|(flags, _)| *flags == script.flags);
         let (_, slotcar) = known.expect("started before");
-        for (protocol, ran) in stage::run_both(script, plain.addr(), slotcar.addr()) {
+        for (protocol, ran) in
+            stage::run_both(script, plain.addr(), slotcar.addr(), behind.database())
+        {
             steps += ran.0.len();
             found.extend(differences(script, protocol, &ran, ["plain", "slotcar"]));
         }

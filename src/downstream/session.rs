@@ -9,10 +9,11 @@ use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
 use super::written::Written;
 use crate::clock::Now;
-use crate::command::{Local, Names};
+use crate::command::Local;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::{RequestLimits, RequestScan};
+use crate::route::naming::replies::Named;
 use crate::route::part::{LinkId, SessionId, Ticket, UserId, WaiterId};
 use crate::topology::Slot;
 
@@ -81,7 +82,7 @@ pub struct NamingBlock {
     pub seat: u32,
     pub part: u16,
     /// Where among its answers.
-    pub places: Vec<(usize, Names)>,
+    pub places: Vec<Named>,
 }
 
 /// What the next request waits for.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::command::{Counts, Flags, Local, Merge, Names, Row, Script, Subscription};
 use crate::resp::reply::Reply;
 use crate::resp::write;
+use crate::route::naming::replies::Named;
 use crate::topology::Slot;
 
 /// The requests between `MULTI` and `EXEC`.
@@ -63,7 +64,7 @@ pub struct Block {
     /// The row of its only request, if that does not wait.
     pub alone: Option<&'static Row>,
     /// Places of requests whose answers name keys.
-    pub names: Vec<(usize, Names)>,
+    pub names: Vec<Named>,
 }
 
 /// Where the reply to a queued request comes from.
@@ -292,9 +293,9 @@ impl Dealer {
             block.bytes.extend_from_slice(request);
             let place = block.requests as usize;
             let speaks = (row.script != Script::None).then_some(Names::Script);
-            block
-                .names
-                .extend(row.names.or(speaks).map(|names| (place, names)));
+            let names = row.names.or(speaks);
+            let names = names.map(|names| Named::new(place, names, request));
+            block.names.extend(names);
             block.requests += 1;
         }
         index

@@ -216,13 +216,6 @@ const OF_SLOTS: &[Exception] = &[
 /// Besides, where every primary is asked.
 const OF_PRIMARIES: &[Exception] = &[
     Exception {
-        file: "modes.txt",
-        step: "c1 quiet",
-        answer: "\"DBSIZE\"",
-        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-        why: "MONITOR: every primary executes it",
-    },
-    Exception {
         file: "pubsub.txt",
         step: "c1 gets 1",
         answer: "\"__keyevent@0__:set\" \"x\"",
@@ -263,14 +256,32 @@ const OF_NAMES: &[Exception] = &[
     },
 ];
 
-/// Besides, where databases are in the names of keys.
-const OF_DATABASES: &[Exception] = &[Exception {
+/// Besides, where a node has one database.
+const OF_ONE_DATABASE: &[Exception] = &[Exception {
     file: "modes.txt",
-    step: "c1 gets 1",
-    answer: "redis.call('DBSIZE')",
+    step: "c1 quiet",
+    answer: "\"DBSIZE\"",
     kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
-    why: "MONITOR: a node counts the keys of one database by a script",
+    why: "MONITOR: every primary executes it",
 }];
+
+/// Besides, where databases are in the names of keys.
+const OF_DATABASES: &[Exception] = &[
+    Exception {
+        file: "modes.txt",
+        step: "c1 gets 1",
+        answer: "redis.call('SCAN'",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "MONITOR: a node counts the keys of one database by a script",
+    },
+    Exception {
+        file: "modes.txt",
+        step: "c1 quiet",
+        answer: "\"SCAN\"",
+        kinds: &[ServerKind::Redis7, ServerKind::Valkey8],
+        why: "MONITOR: a node counts the keys of one database by a script",
+    },
+];
 
 /// What remains of `found` without the exceptions, and the exceptions that excuse nothing (any more).
 pub(crate) fn sift(
@@ -280,10 +291,12 @@ pub(crate) fn sift(
     found: &[Difference],
 ) -> Vec<String> {
     let of_kind: &[&[Exception]] = match behind {
-        Behind::Cluster => &[OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS],
-        Behind::Together => &[OF_CLUSTERS, OF_PRIMARIES, OF_NAMES],
+        Behind::Cluster => &[OF_ONE_DATABASE, OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS],
+        Behind::Together => &[OF_ONE_DATABASE, OF_CLUSTERS, OF_PRIMARIES, OF_NAMES],
         Behind::Databases => &[OF_CLUSTERS, OF_PRIMARIES, OF_SLOTS, OF_NAMES, OF_DATABASES],
-        Behind::DatabasesTogether => &[OF_CLUSTERS, OF_PRIMARIES, OF_NAMES, OF_DATABASES],
+        Behind::DatabasesTogether | Behind::AnotherDatabase => {
+            &[OF_CLUSTERS, OF_PRIMARIES, OF_NAMES, OF_DATABASES]
+        }
         Behind::Server => &[],
     };
     let exceptions = || EXCEPTIONS.iter().chain(of_kind.iter().copied().flatten());

@@ -22,16 +22,17 @@ pub(crate) struct Outcome {
 /// At one address and at the other.
 pub(crate) type Both = (Vec<Outcome>, Vec<Outcome>);
 
-/// Both addresses at the same time, one protocol after the other.
+/// Both addresses at the same time, one protocol after the other; clients begin in this database.
 pub(crate) fn run_both(
     script: &Script,
     one: SocketAddr,
     other: SocketAddr,
+    database: u32,
 ) -> Vec<(Protocol, Both)> {
     let run_protocol = |protocol: Protocol| {
         let both = std::thread::scope(|scope| {
-            let one = scope.spawn(|| run(script, one, protocol));
-            let other = run(script, other, protocol);
+            let one = scope.spawn(|| run(script, one, protocol, database));
+            let other = run(script, other, protocol, database);
             (one.join().expect("a run that ends"), other)
         });
         (protocol, both)
@@ -39,7 +40,7 @@ pub(crate) fn run_both(
     vec![run_protocol(Protocol::Resp2), run_protocol(Protocol::Resp3)]
 }
 
-fn run(script: &Script, addr: SocketAddr, protocol: Protocol) -> Vec<Outcome> {
+fn run(script: &Script, addr: SocketAddr, protocol: Protocol, database: u32) -> Vec<Outcome> {
     let mut control = Client::open(addr, PATIENCE);
     let mut outcomes: Vec<Outcome> = Vec::new();
     for section in script.sections.iter().filter(|one| one.is_for(protocol)) {
@@ -47,6 +48,7 @@ fn run(script: &Script, addr: SocketAddr, protocol: Protocol) -> Vec<Outcome> {
         let stage = Stage {
             addr,
             protocol,
+            database,
             patience: if silent < 5 { PATIENCE } else { PATIENCE / 10 },
             control: &mut control,
             actors: HashMap::new(),
@@ -61,6 +63,8 @@ fn run(script: &Script, addr: SocketAddr, protocol: Protocol) -> Vec<Outcome> {
 struct Stage<'a> {
     addr: SocketAddr,
     protocol: Protocol,
+    /// In which clients begin.
+    database: u32,
     /// How long to wait for what should come: less when that has been in vain often.
     patience: Duration,
     /// Looks at the others from outside.
@@ -167,6 +171,9 @@ impl Stage<'_> {
         let mut client = Client::open(self.addr, self.patience);
         if protocol == Protocol::Resp3 {
             client.ask(&["HELLO", "3"]);
+        }
+        if self.database != 0 {
+            client.ask(&["SELECT", &self.database.to_string()]);
         }
         let id = client.ask(&["CLIENT", "ID"]).map(|id| id.to_string());
         let Some(id) = id.as_deref().and_then(|id| id.strip_prefix(':')) else {

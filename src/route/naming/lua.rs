@@ -646,6 +646,27 @@ pub fn selected(database: u32, last: &[u8]) -> Option<Vec<u8>> {
     is_told.then(|| format!("\0@db{database}:").into_bytes())
 }
 
+/// A line of `MONITOR` without what [`selected`] has added.
+pub fn without_database(line: &[u8]) -> Vec<u8> {
+    let added = memchr::memmem::rfind(line, b" \"\\x00@db");
+    let end = added.and_then(|at| {
+        let word = line.get(at + 1..)?;
+        let len = memchr::memmem::find(word, b":\"")? + 2;
+        // Nothing comes behind it.
+        word.get(len..)?
+            .iter()
+            .all(u8::is_ascii_whitespace)
+            .then_some((at, at + 1 + len))
+    });
+    match end {
+        Some((from, to)) => {
+            let (before, behind) = (line.get(..from), line.get(to..));
+            [before.unwrap_or_default(), behind.unwrap_or_default()].concat()
+        }
+        None => line.to_vec(),
+    }
+}
+
 /// As `lua_pattern`, for patterns that a script makes.
 const GLOB: &str = "
 local byte,char=string.byte,string.char

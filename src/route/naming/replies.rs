@@ -44,8 +44,8 @@ impl Naming {
         Some(out)
     }
 
-    /// Answers to several requests in one, where some name keys: by their places.
-    pub fn replies(&self, places: &[(usize, Names)], frame: &[u8]) -> Option<Vec<u8>> {
+    /// Answers to several requests in one, where some name keys.
+    pub fn replies(&self, named: &[Named], frame: &[u8]) -> Option<Vec<u8>> {
         let replies = Reply::new(frame);
         if replies.is_error() {
             return self.reply(None, &[], frame);
@@ -55,9 +55,12 @@ impl Naming {
         }
         let mut out = replies.head().to_vec();
         for (at, reply) in replies.items().enumerate() {
-            let names = places.iter().find(|(place, _)| *place == at);
-            let names = names.map(|(_, names)| *names);
-            match self.reply(names, &[], reply.bytes()) {
+            let named = named.iter().find(|named| named.place == at);
+            let (names, request) = match named {
+                Some(named) => (Some(named.names), &*named.request),
+                None => (None, &[][..]),
+            };
+            match self.reply(names, request, reply.bytes()) {
                 Some(own) => out.extend_from_slice(&own),
                 None => out.extend_from_slice(reply.bytes()),
             }
@@ -282,6 +285,31 @@ fn without_prefixes(text: &[u8]) -> Option<Vec<u8>> {
         own.extend_from_slice(text.get(from..).unwrap_or_default());
     }
     own
+}
+
+/// One of several requests, whose answer names keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its place among the answers.
+    pub place: usize,
+    pub names: Names,
+    /// What was sent, if that says which keys are meant.
+    request: Box<[u8]>,
+}
+
+impl Named {
+    pub fn new(place: usize, names: Names, request: &[u8]) -> Self {
+        let says_which = matches!(names, Names::Found | Names::Scanned);
+        Self {
+            place,
+            names,
+            request: if says_which {
+                request.into()
+            } else {
+                Box::default()
+            },
+        }
+    }
 }
 
 /// What becomes of something that a node tells.

@@ -18,7 +18,7 @@ use crate::resp::request::{Arg, Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::naming::Naming;
 use crate::route::naming::lua::{self, Prelude};
-use crate::route::naming::replies::Told;
+use crate::route::naming::replies::{Named, Told};
 use crate::route::part::{Part, Purpose, SessionId, Ticket};
 use crate::topology::Slot;
 
@@ -244,7 +244,7 @@ impl Hub {
     }
 
     /// A block of a transaction goes on its way; whether its answers name keys.
-    pub(super) fn note_names(&mut self, ticket: Ticket, names: &[(usize, Names)]) -> bool {
+    pub(super) fn note_names(&mut self, ticket: Ticket, names: &[Named]) -> bool {
         if self.settings.naming.is_none() || names.is_empty() {
             return false;
         }
@@ -266,7 +266,7 @@ impl Hub {
         true
     }
 
-    fn take_places(&mut self, part: &Part) -> Option<Vec<(usize, Names)>> {
+    fn take_places(&mut self, part: &Part) -> Option<Vec<Named>> {
         let Purpose::Answer(ticket) = part.purpose else {
             return None;
         };
@@ -343,9 +343,11 @@ impl Hub {
     /// A line of `MONITOR`: scripts and libraries are shown as clients have sent them.
     pub(super) fn own_monitor_line(&self, line: &[u8]) -> Option<Vec<u8>> {
         let naming = self.settings.naming.as_deref()?;
+        let told = naming.has_databases().then(|| lua::without_database(line));
+        let line = told.as_deref().unwrap_or(line);
         let own = naming.without_tags(line);
         let original = lua::original(own.as_deref().unwrap_or(line));
-        original.or(own)
+        original.or(own).or(told)
     }
 
     /// What several nodes have said of streams.
