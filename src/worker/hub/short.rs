@@ -91,8 +91,12 @@ impl Hub {
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
         queue.adopt(&mut self.link_pool);
-        let tag = tag.map(Tag::text).unwrap_or_default();
-        queue.push_with(part, |log| write_tagged(request, key, tag, log));
+        match tag {
+            None => queue.push_with(part, |log| log.extend_from_slice(request.bytes)),
+            Some(tag) => {
+                queue.push_with(part, |log| write_tagged(request, key, tag.text(), log));
+            }
+        }
         if !place.wake_noted {
             place.wake_noted = true;
             self.effects.links.push(link);
