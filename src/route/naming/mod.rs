@@ -106,7 +106,8 @@ impl Naming {
         self.rules.iter().map(|rule| &*rule.tag)
     }
 
-    fn rule(&self, key: &[u8]) -> Option<&Rule> {
+    /// The first rule that fits a key.
+    pub fn rule(&self, key: &[u8]) -> Option<&Rule> {
         let mut rules = self.rules.iter().zip(&self.fits);
         let found = rules.find(|(rule, fit)| match fit {
             Fit::All => true,
