@@ -1,6 +1,7 @@
 //! The program: flags → [`Config`] → [`app::run`] → exit code.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 3 nobody could be reached (`check`).
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 3 nobody could be reached (`check`, `move-keys`),
+//! 130 ended by a signal before all was done (`move-keys`).
 
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use slotcar::app::move_keys::{self, INTERRUPTED, Outcome};
 use slotcar::app::tasks::{self, Found};
 use slotcar::app::{self, Renewal};
 use slotcar::config::{self, CommandLine, Config, ConfigError, Environment, LogFormat, Task};
@@ -33,7 +35,9 @@ fn main() -> ExitCode {
     let level = match task {
         Task::Run => config.log_level,
         // What they have to say is not for a log.
-        Task::Check | Task::Explain { .. } => config.log_level.min(LevelFilter::ERROR),
+        Task::Check | Task::Explain { .. } | Task::MoveKeys(_) => {
+            config.log_level.min(LevelFilter::ERROR)
+        }
     };
     let set_log_level = start_log(&config, level);
     let renewal = Renewal {
@@ -67,6 +71,23 @@ fn perform(task: Task, config: Config, renewal: Renewal) -> Result<ExitCode> {
         Task::Explain { request } => {
             let words: Vec<Vec<u8>> = request.into_iter().map(OsStringExt::into_vec).collect();
             Ok(say(&tasks::explain(&config, &words)?))
+        }
+        Task::MoveKeys(task) => {
+            let plain = match task.source(&config) {
+                Ok(plain) => plain,
+                Err(error) => return Ok(complain(&error)),
+            };
+            let ended = move_keys::run(&config, &task, plain)?;
+            say(&ended.report);
+            if let Some(complaint) = ended.complaint {
+                eprintln!("slotcar: {complaint}");
+            }
+            Ok(match ended.outcome {
+                Outcome::Done => ExitCode::SUCCESS,
+                Outcome::Incomplete => ExitCode::FAILURE,
+                Outcome::Unreachable => ExitCode::from(UNREACHABLE),
+                Outcome::Interrupted => ExitCode::from(INTERRUPTED),
+            })
         }
     }
 }

@@ -148,7 +148,13 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
     (
         "reads files or the environment",
         &["std::fs", "fs::read", "std::env", "env::vars_os"],
-        &["src/config/", "src/net/", "src/memory.rs"],
+        &[
+            "src/config/",
+            "src/net/",
+            "src/memory.rs",
+            // What a run of move-keys remembers for the next one.
+            "src/app/move_keys/state.rs",
+        ],
     ),
     (
         "makes its own randomness",

@@ -64,7 +64,7 @@ pub(super) fn live(config: &Config) -> Live {
     }
 }
 
-fn log_in(credentials: &config::Credentials) -> Credentials {
+pub(super) fn log_in(credentials: &config::Credentials) -> Credentials {
     Credentials {
         user: credentials.username.clone(),
         password: credentials.password.clone(),

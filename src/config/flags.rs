@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Su
 use super::draft::Given;
 use super::keys::KEYS;
 use super::mistake::Origin;
+use super::move_keys::MoveKeys;
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -45,6 +46,8 @@ pub enum Task {
         )]
         request: Vec<OsString>,
     },
+    /// Store what is there under the names that the rules of --keep-together give it; with --from, copy it from another server
+    MoveKeys(MoveKeys),
 }
 
 /// The flags that were given.

@@ -130,6 +130,12 @@ limits! {
         "Scripts remembered per worker for nodes that do not know them; what has not been used goes first. Thousands of scripts.";
     scan_tokens_max: usize = 16_384,
         "SCAN cursors remembered here because they do not fit into the number given to the client; the oldest goes first.";
+    moved_batch_keys_max: usize = 64,
+        "Keys that move-keys has under way at a time, for each node that it reads. Enough to make round trips cheap.";
+    moved_batch_bytes_max: usize = 16 * MIB,
+        "Bytes of the values of such keys, as far as the node knows them before; a larger value goes alone.";
+    scanned_page_keys_max: usize = 512,
+        "Keys that move-keys asks a node to look at in one step of a scan: about a tenth of a millisecond of the node's time.";
 }
 
 impl From<usize> for LimitValue {

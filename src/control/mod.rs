@@ -41,6 +41,7 @@ use crate::topology::{Endpoint, Slot, Topology};
 pub use facts::{ClusterInfo, NodeFacts};
 pub use failure::AskFailure;
 pub use replicas::ReplicaReads;
+pub use wire::{Dialer, Wire, decode, within};
 
 /// What everybody else sees of the control thread.
 #[derive(Clone, Debug)]

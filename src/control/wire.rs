@@ -1,4 +1,4 @@
-//! One connection of the control thread to a node: dial, AUTH, ask, close. RESP2, one question after another.
+//! One connection to a node, of the control thread or of a task: dial, AUTH, ask, close. RESP2, one question after another.
 //! Every dial takes a token of the process's [`Budget`].
 //!
 //! Knows no meaning of any reply but AUTH's. Times out nothing: [`within`] does, for whoever asks.
@@ -25,7 +25,7 @@ use crate::topology::Endpoint;
 
 /// Opens wires.
 #[derive(Clone)]
-pub(super) struct Dialer {
+pub struct Dialer {
     credentials: Option<Rc<Credentials>>,
     names: Names,
     tls: Option<ClientTls>,
@@ -35,11 +35,8 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(
-        credentials: Option<Credentials>,
-        names: Names,
-        tls: Option<ClientTls>,
-    ) -> Self {
+    /// With a budget of its own.
+    pub fn new(credentials: Option<Credentials>, names: Names, tls: Option<ClientTls>) -> Self {
         let limits = Limits::default();
         Self {
             credentials: credentials.map(Rc::new),
@@ -68,12 +65,12 @@ impl Dialer {
     }
 
     /// The cluster has so many nodes now.
-    pub(super) fn set_nodes(&self, nodes: usize) {
+    pub fn set_nodes(&self, nodes: usize) {
         self.budget.borrow_mut().set_nodes(nodes);
     }
 
     /// Waits until one more connection may be opened.
-    pub(super) async fn turn(&self) {
+    pub async fn turn(&self) {
         let wait = self.budget.borrow_mut().take(now());
         if !wait.is_zero() {
             sleep(wait).await;
@@ -82,11 +79,10 @@ impl Dialer {
 
     /// Connects within `patience` to one of the addresses that the name means now, beginning with any of them.
     /// Wait for your [`Self::turn`] first.
-    pub(super) async fn dial(
-        &self,
-        endpoint: &Endpoint,
-        patience: Duration,
-    ) -> Result<Wire, AskFailure> {
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn dial(&self, endpoint: &Endpoint, patience: Duration) -> Result<Wire, AskFailure> {
         let turn = usize::try_from(self.random.borrow_mut().next()).unwrap_or(0);
         let address = (&*endpoint.host, endpoint.port);
         let connection = dial(&self.names, address, patience, turn).await?;
@@ -102,39 +98,64 @@ impl Dialer {
             input: BytesMut::new(),
             scan: ReplyScan::new(),
             greeting,
+            reply_bytes_max: REPLY_BYTES_MAX,
         })
     }
 }
 
-pub(super) struct Wire {
+/// See the module.
+pub struct Wire {
     stream: Box<dyn Io>,
     input: BytesMut,
     scan: ReplyScan,
     /// AUTH, until it travels in front of the first question.
     greeting: Option<Vec<u8>>,
+    reply_bytes_max: usize,
 }
 
 impl Wire {
     /// Sends these requests in one write and waits for as many replies, each as it came.
-    pub(super) async fn ask(&mut self, requests: &[&[&str]]) -> Result<Vec<Bytes>, AskFailure> {
-        let greeting = self.greeting.take();
-        let greeted = greeting.is_some();
-        let mut output = greeting.unwrap_or_default();
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn ask<A: AsRef<[u8]>>(
+        &mut self,
+        requests: &[&[A]],
+    ) -> Result<Vec<Bytes>, AskFailure> {
+        let mut output = Vec::new();
         requests
             .iter()
             .for_each(|request| write::command(&mut output, request));
-        self.stream.write_all(&output).await.map_err(closed)?;
-        if greeted {
+        self.exchange(&output, requests.len(), REPLY_BYTES_MAX)
+            .await
+    }
+
+    /// The same for requests that are written already; none of the replies may be longer than `reply_bytes_max`.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn exchange(
+        &mut self,
+        requests: &[u8],
+        replies: usize,
+        reply_bytes_max: usize,
+    ) -> Result<Vec<Bytes>, AskFailure> {
+        self.reply_bytes_max = reply_bytes_max;
+        if let Some(mut greeting) = self.greeting.take() {
+            greeting.extend_from_slice(requests);
+            self.stream.write_all(&greeting).await.map_err(closed)?;
             let reply = self.reply().await?;
             if let BytesFrame::Error(text) = decode(&reply)? {
                 return Err(AskFailure::Auth(text.to_string()));
             }
+        } else {
+            self.stream.write_all(requests).await.map_err(closed)?;
         }
-        let mut replies = Vec::with_capacity(requests.len());
-        for _ in requests {
-            replies.push(self.reply().await?);
+        let mut answers = Vec::with_capacity(replies);
+        for _ in 0..replies {
+            answers.push(self.reply().await?);
         }
-        Ok(replies)
+        Ok(answers)
     }
 
     /// Returns when the node closes the connection, or says something unasked, which is no better.
@@ -161,7 +182,7 @@ impl Wire {
             {
                 return Ok(self.input.split_to(len).freeze());
             }
-            if self.input.len() > REPLY_BYTES_MAX {
+            if self.input.len() > self.reply_bytes_max {
                 return Err(AskFailure::Malformed("a reply without an end"));
             }
             if self
@@ -178,7 +199,10 @@ impl Wire {
 }
 
 /// Decodes one reply that [`Wire::ask`] returned.
-pub(super) fn decode(reply: &Bytes) -> Result<BytesFrame, AskFailure> {
+///
+/// # Errors
+/// It is not RESP2.
+pub fn decode(reply: &Bytes) -> Result<BytesFrame, AskFailure> {
     let decoded = decode_bytes(reply).map_err(|_| AskFailure::Malformed("not RESP2"))?;
     decoded
         .map(|(frame, _)| frame)
@@ -186,7 +210,10 @@ pub(super) fn decode(reply: &Bytes) -> Result<BytesFrame, AskFailure> {
 }
 
 /// The answer, if it comes in time.
-pub(super) async fn within<T>(
+///
+/// # Errors
+/// Those of the answer, and [`AskFailure::Timeout`].
+pub async fn within<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, AskFailure>>,
 ) -> Result<T, AskFailure> {

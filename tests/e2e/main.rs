@@ -41,6 +41,7 @@ mod fake_nodes;
 mod fan_out;
 mod hostile_nodes;
 mod leaving;
+mod move_keys;
 mod multi_key;
 mod noticing;
 mod one_server;

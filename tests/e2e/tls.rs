@@ -30,6 +30,7 @@ on_both!(
     who_means_another_port_is_told,
     a_handshake_that_never_comes_holds_nobody_up,
     certificates_and_passwords_change_without_an_error,
+    keys_are_copied_from_a_server_over_tls,
 );
 
 /// A server that listens plainly, for the test, and with this certificate.
@@ -138,6 +139,43 @@ fn a_server_is_reached_over_tls_and_everything_fits_through(kind: ServerKind) {
         .ok(&["CLIENT", "LIST"])
         .text();
     assert!(lists.contains("name=slotcar"), "{lists}");
+}
+
+fn keys_are_copied_from_a_server_over_tls(kind: ServerKind) {
+    let authority = Authority::new();
+    let pair = authority.issue("node", &[&host()]);
+    let secured = Secured::start(kind, &pair, &authority.ca, false);
+    let mut conn = Conn::open(secured.server.addr());
+    conn.ok(&["SET", "q:1", "v"]);
+    conn.ok(&["CONFIG", "SET", "requirepass", "secret"]);
+    let url = format!("rediss://:secret@{}", secured.tls);
+    let file = std::env::temp_dir().join(format!("slotcar-from-{}", secured.tls.port()));
+    std::fs::write(&file, url).unwrap();
+    let target = Server::start_plain(kind);
+    let upstream = format!("redis://{}", target.addr());
+    let copy = |ca: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::slotcar::program());
+        command.args([
+            "move-keys",
+            "--upstream",
+            &upstream,
+            "--keep-together",
+            "q:*",
+        ]);
+        command.arg("--from-file").arg(&file).args(ca).env_clear();
+        command.output().expect("it ends")
+    };
+    let output = copy(&[]);
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "nobody is trusted: {output:?}"
+    );
+    let output = copy(&["--from-tls-ca", &authority.ca]);
+    assert!(output.status.success(), "{output:?}");
+    let mut conn = Conn::open(target.addr());
+    assert_eq!(conn.ok(&["GET", "{q}q:1"]).text(), "v");
+    let _ = std::fs::remove_file(file);
 }
 
 fn slotcar_reply(slotcar: &Slotcar, words: &[&str]) -> Value {

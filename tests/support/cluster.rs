@@ -45,7 +45,8 @@ impl Cluster {
         cluster
     }
 
-    fn bring_up(&mut self) {
+    /// Starts all nodes of a plan, and waits until all is well.
+    pub fn bring_up(&mut self) {
         self.launch();
         self.wait_ok();
         if self.nodes.len() > self.primaries {
@@ -110,6 +111,13 @@ impl Cluster {
             if !node.server.is_running() {
                 node.server.launch();
             }
+        }
+    }
+
+    /// For the next launch of every node.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        for node in &mut self.nodes {
+            node.server.set_option(name, value);
         }
     }
 

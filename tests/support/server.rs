@@ -60,10 +60,15 @@ impl Server {
 
     /// A standalone server that answers.
     pub fn start_plain(kind: ServerKind) -> Server {
+        Server::start_plain_with(kind, &[])
+    }
+
+    /// The same with these options.
+    pub fn start_plain_with(kind: ServerKind, options: &[(&str, &str)]) -> Server {
         let addr = address::unused();
         let name = format!("plain-{}-{}", std::process::id(), addr.port());
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let mut server = Server::prepare(kind, dir, &[]);
+        let mut server = Server::prepare(kind, dir, options);
         server.launch();
         server.wait_answering();
         server

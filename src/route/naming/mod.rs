@@ -125,12 +125,22 @@ impl Naming {
         self.found(stored).1
     }
 
-    /// The database of what is stored, and the app's name there.
-    fn found<'a>(&self, stored: &'a [u8]) -> (u32, &'a [u8]) {
-        let (database, name) = match databases::split(stored) {
+    /// The database of what is stored, and the name without what says so.
+    pub fn in_database<'a>(&self, stored: &'a [u8]) -> (u32, &'a [u8]) {
+        match databases::split(stored) {
             Some(found) if self.has_databases() => found,
             _ => (0, stored),
-        };
+        }
+    }
+
+    /// Whether a name that no rule fits could be taken for what one has made.
+    pub fn seems_stored(&self, name: &[u8]) -> bool {
+        self.ambiguous(name).is_some()
+    }
+
+    /// The database of what is stored, and the app's name there.
+    fn found<'a>(&self, stored: &'a [u8]) -> (u32, &'a [u8]) {
+        let (database, name) = self.in_database(stored);
         let tag = self.ambiguous(name).and_then(|rule| self.rules.get(rule));
         let tag = tag.map_or(0, |rule| rule.tag.len());
         (database, name.get(tag..).unwrap_or_default())
@@ -196,6 +206,11 @@ impl Naming {
     /// The tags of all rules.
     pub fn tags(&self) -> impl Iterator<Item = &[u8]> {
         self.rules.iter().map(|rule| &*rule.tag)
+    }
+
+    /// The first rule that fits a key.
+    pub fn rule_of(&self, key: &[u8]) -> Option<&Rule> {
+        self.rule(key).and_then(|rule| self.rules.get(rule))
     }
 
     fn rule(&self, key: &[u8]) -> Option<usize> {

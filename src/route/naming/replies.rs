@@ -246,10 +246,7 @@ impl Naming {
 
     /// What [`Naming::pattern`] has made a pattern of, and for which database.
     fn own_pattern<'a>(&self, pattern: &'a [u8]) -> (u32, &'a [u8]) {
-        let (database, pattern) = match databases::split(pattern) {
-            Some(found) if self.has_databases() => found,
-            _ => (0, pattern),
-        };
+        let (database, pattern) = self.in_database(pattern);
         let added = match self.whole() {
             Some(rule) => rule.tag.len(),
             None => usize::from(self.is_vague(database)),

@@ -13,7 +13,7 @@ use crate::route::naming::databases::Tag;
 use crate::route::naming::requests::write_tagged;
 use crate::route::part::{LinkId, NodeId, Part, SessionId, Target, Ticket};
 use crate::topology::Slot;
-use crate::upstream::queue::BY_REFERENCE_BYTES_MIN;
+use crate::upstream::queue::{BY_REFERENCE_BYTES_MIN, Queue};
 
 impl Hub {
     /// A request about one key that any node may be asked at once: for the slot's node, whose link is there. False: nothing
@@ -91,12 +91,7 @@ impl Hub {
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
         queue.adopt(&mut self.link_pool);
-        match tag {
-            None => queue.push_with(part, |log| log.extend_from_slice(request.bytes)),
-            Some(tag) => {
-                queue.push_with(part, |log| write_tagged(request, key, tag.text(), log));
-            }
-        }
+        push(queue, part, request, tag.map(|tag| (key, tag)));
         if !place.wake_noted {
             place.wake_noted = true;
             self.effects.links.push(link);
@@ -194,5 +189,16 @@ impl Hub {
             self.note_session_woken(ticket.session);
         }
         true
+    }
+}
+
+/// Queues a request, perhaps with a tag in front of its key.
+#[inline(always)]
+fn push(queue: &mut Queue, part: Part, request: Request<'_>, tagged: Option<(usize, &Tag)>) {
+    match tagged {
+        None => queue.push_with(part, |log| log.extend_from_slice(request.bytes)),
+        Some((key, tag)) => {
+            queue.push_with(part, |log| write_tagged(request, key, tag.text(), log));
+        }
     }
 }
