@@ -81,7 +81,7 @@ run_with_fault() {
 # rules_of NAME: those of its row in the guide.
 rules_of() {
   local row
-  row="$(grep -i "^| $1 " "$ROOT/docs/keep-together.md")" || die "the guide has no rules for $1"
+  row="$(grep -i "^| $1 [0-9]" "$ROOT/docs/keep-together.md")" || die "the guide has no rules for $1"
   # What stands between backquotes.
   cut -d '|' -f 3 <<<"$row" | tr '`' '\n' | sed -n 'n;p'
 }
