@@ -16,6 +16,7 @@
 #                 release build (tests/faults/run.sh has longer ones)
 #   abuse         clients that are too many, too slow or too large: what others notice (tests/abuse/run.sh has a longer one)
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
+#   frameworks    job frameworks with default settings and workers of their own, likewise; a primary dies while they work
 #   demo          deploy/demo.sh serves, and leaves nothing behind
 #
 # Exits with 1 when anything failed; the last line counts tests, and each stage that has no tests of its own as one.
@@ -24,7 +25,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients demo)
+ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients frameworks demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -69,7 +70,7 @@ run_stage() {
     "$stage" "$( ((failed)) && echo FAILED || echo ok)" $((SECONDS - start)) "$passed" "$failed")")
 }
 
-# Sums the closing lines of cargo test and of tests/clients/run.sh.
+# Sums the closing lines of cargo test and of tests/clients/*.sh.
 count_tests() {
   awk '
     /^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1) } }
@@ -97,7 +98,7 @@ stage_servers() {
 
 stage_shell() {
   have shellcheck || apt_install shellcheck
-  shellcheck --external-sources .ci/run tests/*.sh tests/*/*.sh deploy/*.sh benches/*.sh
+  shellcheck --external-sources .ci/run tests/*.sh tests/*/*.sh tests/*/*/*.sh deploy/*.sh benches/*.sh
 }
 
 stage_fmt() {
@@ -187,6 +188,18 @@ clients_before() {
     die 'lines like these have no place in the log when nothing has happened'
   fi
   [[ ! -e $dir/failed ]]
+}
+
+stage_frameworks() {
+  local kind failed=''
+  build_slotcar
+  export SLOTCAR_BIN
+  provide_server redis
+  for kind in redis valkey; do
+    [[ $kind != valkey ]] || have_valkey || continue
+    bounded tests/clients/frameworks.sh "$kind" || failed+=" $kind"
+  done
+  [[ -z $failed ]] || die "job frameworks failed before:$failed"
 }
 
 stage_demo() {

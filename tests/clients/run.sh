@@ -8,8 +8,8 @@
 #
 # The libraries are installed below target/clients. Prints TAP lines and one sum.
 set -euo pipefail
-# shellcheck source=tests/lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=tests/clients/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # name | registry | packages | the file here and its arguments before the port
 LIBRARIES='
@@ -40,45 +40,6 @@ main() {
     grep -q "^ok" "$log" || echo "not ok - $name ran no check" | tee -a "$log"
   done <<<"$LIBRARIES"
   sum_up "$log"
-}
-
-# install_from REGISTRY DIR PACKAGE…: does nothing when DIR holds just these.
-install_from() {
-  local registry="$1" dir="$2"
-  shift 2
-  [[ $(cat "$dir/installed" 2>/dev/null) != "$*" ]] || return 0
-  say "installing $*"
-  rm -rf "$dir"
-  mkdir -p "$dir"
-  case "$registry" in
-    pypi)
-      python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-      python3 -m venv "$dir/venv"
-      "$dir/venv/bin/pip" install --quiet --disable-pip-version-check "$@"
-      ;;
-    npm)
-      have npm || apt_install nodejs npm
-      npm install --prefix "$dir" --no-audit --no-fund --loglevel=error "$@" >&2
-      ;;
-  esac
-  echo "$*" >"$dir/installed"
-}
-
-run_from() {
-  local registry="$1" dir="$2" here="$ROOT/tests/clients"
-  local script="$here/$3"
-  shift 3
-  case "$registry" in
-    pypi) PYTHONDONTWRITEBYTECODE=1 timeout 150 "$dir/venv/bin/python" "$script" "$@" ;;
-    npm) NODE_PATH="$dir/node_modules" timeout 150 node "$script" "$@" ;;
-  esac
-}
-
-sum_up() {
-  local passed failed
-  passed="$(grep -c '^ok ' "$1" || true)" failed="$(grep -c '^not ok ' "$1" || true)"
-  echo "$passed passed, $failed failed"
-  ((failed == 0 && passed > 0))
 }
 
 main "$@"
