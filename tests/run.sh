@@ -175,15 +175,23 @@ stage_clients() {
 }
 
 clients_before() {
-  local kind="$1" dir="$WORK/clients-$1" port split_port=''
+  local kind="$1" dir="$WORK/clients-$1" port split_port='' one_place_port=''
   trap end_spawned EXIT
   printf '\n---- client libraries, slotcar, %s\n' "$kind"
   start_cluster "$kind" "$dir" 3 0
   find_unused_port port
   until [[ -n $split_port && $split_port != "$port" ]]; do find_unused_port split_port; done
+  until [[ -n $one_place_port && " $port $split_port " != *" $one_place_port "* ]]; do
+    find_unused_port one_place_port
+  done
   start_slotcar "127.0.0.1:$port" "$dir/slotcar.log" --listen "127.0.0.1:$split_port?cross-slot-transactions=split" ||
     { cat "$dir/slotcar.log" && die 'slotcar does not serve'; }
   CLIENTS_SPLIT_PORT="$split_port" bounded tests/clients/run.sh "$port" || touch "$dir/failed"
+  printf -- '---- all keys in one place\n'
+  start_slotcar "127.0.0.1:$one_place_port" "$dir/slotcar.log" --keep-together '*' ||
+    { cat "$dir/slotcar.log" && die 'slotcar does not serve'; }
+  CLIENTS_ONE_PLACE=1 CLIENTS_SPLIT_PORT="$one_place_port" bounded \
+    tests/clients/run.sh "$one_place_port" redis-py redis-py-3 ioredis node-redis-5 || touch "$dir/failed"
   if grep -E 'WARN|ERROR|panicked' "$dir/slotcar.log"; then
     die 'lines like these have no place in the log when nothing has happened'
   fi

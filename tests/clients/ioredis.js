@@ -191,6 +191,7 @@ check('the face of a server', async (r) => {
   equal((await r.time()).length, 2);
 });
 
+require('./ioredis_together.js');
 require('./ioredis_sessions.js')(port, Redis);
 
 function open(settings) {

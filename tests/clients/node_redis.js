@@ -197,6 +197,7 @@ const store = redis.defineScript({
   transformReply: modern ? undefined : (reply) => reply,
 });
 
+require('./node_redis_together.js');
 require('./node_redis_sessions.js')(modern);
 
 function open(protocol) {

@@ -8,6 +8,7 @@ Ends with 1 when a check has failed.
 from harness import MODERN, check, connect, library, main, protocol_of
 
 import python_sessions  # noqa: F401 (its checks register themselves)
+import python_together  # noqa: F401
 
 
 @check

@@ -6,6 +6,9 @@
 # CLIENTS_SPLIT_PORT, if set, is that of a listener with cross-slot-transactions=split (a plain server needs no such thing:
 # the same port); without it the check of such a listener is left out.
 #
+# CLIENTS_ONE_PLACE, if set, says that all keys are in one place, and so does what one server does with several of them: a plain
+# server, or slotcar with keep-together '*'.
+#
 # The libraries are installed below target/clients. Prints TAP lines and one sum.
 set -euo pipefail
 # shellcheck source=tests/clients/lib.sh
