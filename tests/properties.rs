@@ -18,6 +18,8 @@ mod generate;
 mod growth;
 #[path = "properties/hostile.rs"]
 mod hostile;
+#[path = "properties/names.rs"]
+mod names;
 #[path = "properties/replies.rs"]
 mod replies;
 #[path = "properties/requests.rs"]

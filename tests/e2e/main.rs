@@ -36,6 +36,7 @@ mod bytes;
 mod clients;
 mod configuration;
 mod data_types;
+mod databases;
 mod failover;
 mod fake_nodes;
 mod fan_out;
