@@ -8,6 +8,8 @@
 //! ```
 
 use super::Naming;
+use crate::command::Row;
+use crate::resp::request::Request;
 use crate::topology::Slot;
 
 /// What is put in front of a key to store it.
@@ -78,11 +80,24 @@ pub(super) fn of_channel(channel: &[u8]) -> Option<(&[u8], u32, &[u8])> {
 
 impl Naming {
     /// The request that finds out about a database what a node knows only of all together. None: as it is.
-    pub fn of_database(&self, database: u32, name: &str, lazily: bool) -> Option<Vec<Vec<u8>>> {
+    pub fn of_database(
+        &self,
+        database: u32,
+        row: &Row,
+        request: Request<'_>,
+    ) -> Option<Vec<Vec<u8>>> {
         if !self.has_databases() {
             return None;
         }
-        let script = match (name, database) {
+        let is_option = |word: &[u8]| request.arg(1).eq_ignore_ascii_case(word);
+        let delete = match request.len() {
+            1 => "UNLINK",
+            2 if is_option(b"async") => "UNLINK",
+            2 if is_option(b"sync") => "DEL",
+            // The node says what is wrong with it.
+            _ => return None,
+        };
+        let script = match (row.name, database) {
             ("dbsize", 0) => COUNT_OTHERS,
             ("dbsize", _) => COUNT,
             ("flushdb", _) => DELETE,
@@ -95,7 +110,6 @@ impl Naming {
         } else {
             "string.sub(k,1,#ARGV[1]-1)==string.sub(ARGV[1],1,-2)".to_owned()
         };
-        let delete = if lazily { "UNLINK" } else { "DEL" };
         let script = script.replace("$OWN", &is_own).replace("$DELETE", delete);
         let pattern = match database {
             0 => b"*".to_vec(),

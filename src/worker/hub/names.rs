@@ -146,8 +146,7 @@ impl Hub {
                 return self.run_stored(now, id, row, scan.request(&bytes), (&naming, database));
             }
         }
-        let lazily = row.name == "flushdb" && !request.arg(1).eq_ignore_ascii_case(b"sync");
-        if let Some(words) = naming.of_database(database, row.name, lazily) {
+        if let Some(words) = naming.of_database(database, row, request) {
             let mut bytes = Vec::new();
             write::command(&mut bytes, &words);
             let mut scan = RequestScan::new();
