@@ -11,6 +11,7 @@ on_both!(
     scripts_speak_of_them_too,
     scripts_may_have_the_stored_names,
     scripts_without_keys_have_a_home,
+    a_pattern_within_a_rule_asks_its_node_alone,
     functions_speak_of_them_too,
     a_library_is_shown_as_it_was_loaded,
     errors_of_functions_are_as_on_one_server,
@@ -480,6 +481,45 @@ redis.register_function{function_name='all', callback=function(keys)
   end
   return keys
 end, flags={'no-writes'}}";
+
+fn a_pattern_within_a_rule_asks_its_node_alone(kind: ServerKind) {
+    let together = Together::start(kind, 0);
+    let mut conn = together.slotcar.conn();
+    conn.ok(&["MSET", "q:1", "a", "q:2", "b", "q2", "c", "other", "d"]);
+    let calls = |together: &Together| {
+        let nodes = together.cluster.primaries();
+        let counts = nodes.into_iter().map(|node| {
+            let stats = together
+                .cluster
+                .conn(node)
+                .ok(&["INFO", "commandstats"])
+                .text();
+            let line = stats.lines().find(|line| line.starts_with("cmdstat_keys:"));
+            line.map_or(0, |line| {
+                line.split(['=', ','])
+                    .nth(1)
+                    .map_or(0, |n| n.parse().unwrap())
+            })
+        });
+        counts.sum::<usize>()
+    };
+    assert_eq!(conn.ok(&["KEYS", "q:*"]).sorted_texts(), ["q:1", "q:2"]);
+    assert_eq!(calls(&together), 1);
+    assert_eq!(
+        conn.ok(&["KEYS", "q*"]).sorted_texts(),
+        ["q2", "q:1", "q:2"]
+    );
+    assert_eq!(calls(&together), 4);
+    // As Bull empties a queue.
+    for request in [&["MULTI"][..], &["DEL", "q:1"], &["KEYS", "q:[0-9]"]] {
+        conn.ok(request);
+    }
+    let replies = conn.ok(&["EXEC"]);
+    assert_eq!(replies.list()[1].sorted_texts(), ["q:2"]);
+    conn.ok(&["MULTI"]);
+    assert!(conn.cmd(&["KEYS", "q*"]).error().is_some());
+    conn.ok(&["DISCARD"]);
+}
 
 /// Transactions and scripts over keys of one rule go on at the new primary, and nothing that was acknowledged is lost.
 fn a_primary_dies_under_what_is_kept_together(kind: ServerKind) {

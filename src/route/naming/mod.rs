@@ -20,6 +20,8 @@ pub mod requests;
 use self::databases::Tag;
 use self::lua::Prelude;
 use crate::command::together::Rule;
+use crate::command::{Names, Row};
+use crate::resp::request::Request;
 use crate::route::glob;
 use crate::topology::Slot;
 
@@ -168,20 +170,57 @@ impl Naming {
         tags.all(|tag| tag == first).then(|| Slot::of_key(first))
     }
 
-    /// A pattern for the stored names of all keys of a database that an app's pattern fits; what it finds has to be looked at once
-    /// more if it [`is_vague`](Self::is_vague).
+    /// A pattern for the stored names of all keys of a database that an app's pattern fits. It may fit others as well, see
+    /// [`own_pattern`](Self::own_pattern).
     pub fn pattern(&self, database: u32, pattern: &[u8]) -> Vec<u8> {
         let prefix = databases::prefix(database);
-        match self.whole() {
-            Some(rule) => [&prefix, &*rule.tag, pattern].concat(),
-            None if self.is_vague(database) => [&prefix, EVERYTHING, pattern].concat(),
-            None => [&prefix, pattern].concat(),
-        }
+        let in_front = match self.only_rule(pattern) {
+            Some(rule) => &*rule.tag,
+            None if database == 0 || !self.rules.is_empty() => EVERYTHING,
+            None => &[],
+        };
+        [&prefix, in_front, pattern].concat()
     }
 
-    /// Whether patterns for a database may fit more than they should.
-    fn is_vague(&self, database: u32) -> bool {
-        self.whole().is_none() && (database == 0 || !self.rules.is_empty())
+    /// What [`pattern`](Self::pattern) has made a pattern of, for which database, and whether it may fit more than that.
+    fn own_pattern<'a>(&self, stored: &'a [u8]) -> (u32, &'a [u8], bool) {
+        let (database, rest) = self.in_database(stored);
+        if database != 0 && self.rules.is_empty() {
+            return (database, rest, false);
+        }
+        let tag = self.tags().find(|tag| rest.starts_with(tag));
+        let in_front = tag.unwrap_or(EVERYTHING).len();
+        (
+            database,
+            rest.get(in_front..).unwrap_or_default(),
+            tag.is_none(),
+        )
+    }
+
+    /// The rule of all keys that a pattern fits, as far as its beginning says that.
+    fn only_rule(&self, pattern: &[u8]) -> Option<&Rule> {
+        let special = pattern.iter().position(|byte| SPECIAL.contains(byte));
+        let literal = pattern.get(..special.unwrap_or(pattern.len()))?;
+        for (rule, fit) in self.rules.iter().zip(&self.fits) {
+            match fit {
+                Fit::All => return Some(rule),
+                Fit::Beginning(beginning) if literal.starts_with(beginning) => return Some(rule),
+                // It fits none of them.
+                Fit::Beginning(beginning) if !beginning.starts_with(literal) => {}
+                Fit::Beginning(_) | Fit::Pattern => return None,
+            }
+        }
+        None
+    }
+
+    /// Where a request that asks for names finds all that it may, if that is one slot. It has the stored names.
+    pub fn home_of(&self, row: &Row, request: Request<'_>) -> Option<Slot> {
+        if row.names? != Names::Found {
+            return self.home();
+        }
+        let (_, rest) = self.in_database(request.arg(1));
+        let tag = self.tags().find(|tag| rest.starts_with(tag))?;
+        Some(Slot::of_key(tag))
     }
 
     /// The beginnings of the stored names of all keys of a database that begin so.
@@ -239,7 +278,7 @@ impl Naming {
 }
 
 fn fit(rule: &Rule) -> Fit {
-    let is_special = |byte: &u8| b"*?[\\".contains(byte);
+    let is_special = |byte: &u8| SPECIAL.contains(byte);
     match rule.pattern.split_last() {
         _ if *rule.pattern == *EVERYTHING => Fit::All,
         Some((b'*', beginning)) if !beginning.iter().any(is_special) => {
@@ -250,6 +289,8 @@ fn fit(rule: &Rule) -> Fit {
 }
 
 const EVERYTHING: &[u8] = b"*";
+/// What means something in a pattern.
+const SPECIAL: &[u8] = b"*?[\\";
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -333,12 +374,28 @@ pub(super) mod tests {
     fn patterns_and_prefixes_find_all_that_they_should() {
         let whole = naming(&["*=t", "never*"]);
         assert_eq!(whole.pattern(0, b"a*"), b"{t}a*");
-        assert!(!whole.is_vague(0));
+        assert_eq!(whole.own_pattern(b"{t}a*"), (0, &b"a*"[..], false));
         assert_eq!(whole.prefixes(0, b"a"), [b"{t}a".to_vec()]);
         assert_eq!(whole.unmap(b"{t}"), b"");
         let some = naming(&["a*=t", "b*=t", "c*"]);
-        assert_eq!(some.pattern(0, b"a*"), b"*a*");
-        assert!(some.is_vague(0));
+        for (pattern, stored, is_vague) in [
+            ("a*", "{t}a*", false),
+            ("a", "{t}a", false),
+            ("ax?y", "{t}ax?y", false),
+            ("*a", "**a", true),
+            ("[ab]*", "*[ab]*", true),
+            ("x*", "*x*", true),
+            ("", "*", true),
+        ] {
+            let made = some.pattern(0, pattern.as_bytes());
+            assert_eq!(made, stored.as_bytes(), "{pattern}");
+            let own = (0, pattern.as_bytes(), is_vague);
+            assert_eq!(some.own_pattern(&made), own, "{pattern}");
+        }
+        let others = naming(&["ab*=t", "*x", "c*"]);
+        assert_eq!(others.pattern(0, b"a*"), b"*a*");
+        assert_eq!(others.pattern(0, b"abc*"), b"{t}abc*");
+        assert_eq!(others.pattern(0, b"c*"), b"*c*");
         let prefixes = [b"a".to_vec(), b"{t}a".to_vec(), b"{c}a".to_vec()];
         assert_eq!(some.prefixes(0, b"a"), prefixes);
         let several = with_databases(&["a*=t"], 4);

@@ -143,7 +143,7 @@ impl Naming {
         if self.has_databases() && of_channel(start).is_none() {
             return [start, keys.get(1..).unwrap_or_default()].concat();
         }
-        let (database, keys) = self.own_pattern(keys);
+        let (database, keys, _) = self.own_pattern(keys);
         [&in_database(start, database), keys].concat()
     }
 
@@ -237,21 +237,11 @@ impl Naming {
     fn asked<'a>(&self, pattern: Option<Reply<'a>>) -> Asked<'a> {
         match pattern.and_then(|pattern| pattern.text()) {
             Some(pattern) => {
-                let (database, pattern) = self.own_pattern(pattern);
-                (database, Some(pattern).filter(|_| self.is_vague(database)))
+                let (database, pattern, is_vague) = self.own_pattern(pattern);
+                (database, Some(pattern).filter(|_| is_vague))
             }
             None => (0, None),
         }
-    }
-
-    /// What [`Naming::pattern`] has made a pattern of, and for which database.
-    fn own_pattern<'a>(&self, pattern: &'a [u8]) -> (u32, &'a [u8]) {
-        let (database, pattern) = self.in_database(pattern);
-        let added = match self.whole() {
-            Some(rule) => rule.tag.len(),
-            None => usize::from(self.is_vague(database)),
-        };
-        (database, pattern.get(added..).unwrap_or_default())
     }
 }
 

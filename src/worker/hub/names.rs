@@ -292,6 +292,11 @@ impl Hub {
         self.settings.naming.as_ref()?.home()
     }
 
+    /// The slot where a request finds all names that it asks for.
+    pub(super) fn home_of_names(&self, row: &Row, request: Request<'_>) -> Option<Slot> {
+        self.settings.naming.as_ref()?.home_of(row, request)
+    }
+
     /// What a node says on a channel, with the app's names. Err: it is not what anybody has asked for.
     pub(super) fn own_message(
         &self,

@@ -285,10 +285,10 @@ impl Hub {
             {
                 self.answer_info(now, id);
             }
-            Plan::AllPrimaries if row.names.is_some() && self.home().is_some() => {
-                self.send_to_any(now, id, row, request);
-            }
-            Plan::AllPrimaries => self.send_to_all(now, id, row, request, false),
+            Plan::AllPrimaries => match self.home_of_names(row, request) {
+                Some(home) => self.send_whole(now, id, row, home, request),
+                None => self.send_to_all(now, id, row, request, false),
+            },
             Plan::AllNodes => self.send_to_all(now, id, row, request, true),
             Plan::Scan => self.start_scan(now, id, row, request),
             Plan::Local(local) => self.run_local(now, id, local, request),

@@ -107,6 +107,12 @@ impl Hub {
         keys: &mut KeyList,
     ) -> Result<Place, No> {
         let splits = self.session(id).is_some_and(|s| s.splits_transactions);
+        let asks_all = matches!(plan, Plan::AllPrimaries);
+        let home = self.home_of_names(row, request).filter(|_| asks_all);
+        if let Some(home) = home.filter(|_| self.settings.keyspace == Keyspace::Hashed) {
+            self.agree(id, home, request.arg(1))?;
+            return Ok(Place::At(home));
+        }
         match plan {
             Plan::Slot(_) | Plan::Connection(Connection::Blocking) => {
                 self.at_one_slot(id, row, request, keys)
@@ -114,9 +120,6 @@ impl Hub {
             Plan::AnyPrimary | Plan::Connection(Connection::Wait) => Ok(Place::Anywhere),
             Plan::Split => self.dealt_by_key(id, splits, row, request, keys),
             Plan::AllPrimaries | Plan::AllNodes if self.settings.keyspace == Keyspace::Whole => {
-                Ok(Place::Anywhere)
-            }
-            Plan::AllPrimaries if row.names.is_some() && self.home().is_some() => {
                 Ok(Place::Anywhere)
             }
             Plan::AllPrimaries | Plan::AllNodes if splits => Ok(self.dealt_by_node(row, request)),
