@@ -170,8 +170,7 @@ impl Naming {
         tags.all(|tag| tag == first).then(|| Slot::of_key(first))
     }
 
-    /// A pattern for the stored names of all keys of a database that an app's pattern fits. It may fit others as well, see
-    /// [`own_pattern`](Self::own_pattern).
+    /// A pattern for the stored names of all keys of a database that an app's pattern fits. It may fit others as well.
     pub fn pattern(&self, database: u32, pattern: &[u8]) -> Vec<u8> {
         let prefix = databases::prefix(database);
         let in_front = match self.only_rule(pattern) {

@@ -112,6 +112,8 @@ def a_revoked_task_does_not_run():
     result = tasks.add.apply_async((1, 1), countdown=2)
     app.control.revoke(result.id)
     jobs.raises(celery.exceptions.TaskRevokedError, lambda: result.get(LIMIT))
+    # The worker says so before it acknowledges the message.
+    jobs.wait_until("it is acknowledged", lambda: sizes() == (0, 0, 0))
 
 
 @check
@@ -121,7 +123,8 @@ def a_worker_that_ends_gives_back_what_it_has_not_begun():
     jobs.wait_until("the worker has them", lambda: sizes() == (0, 5, 5))
     worker.terminate()
     assert worker.wait(LIMIT) == 0
-    assert sizes() == (5, 0, 0)
+    given_back = sizes()
+    assert given_back == (5, 0, 0), given_back
     worker = start_worker()
     assert all(result.get(LIMIT) for result in results)
 
