@@ -86,11 +86,11 @@ def insist(function):
     raise AssertionError("the server does not come back")
 
 
-def each_job_runs_once(enqueue, is_done, is_stranded, job_count, at_once):
+def each_job_runs_once(enqueue, is_done, is_stranded, job_count, at_once, may_lose=0):
     """`enqueue(i)` puts a job that calls `executed(i)`, by a name of its own; `at_once` of them run at a time.
 
     In the middle of it the server is killed. What was under way then may be stranded, for the framework to find when its time
-    is over, or may run once more. So it is with a server that restarts, too.
+    is over, or may run once more. So it is with a server that restarts, too. `may_lose`: so many the framework itself may lose.
     """
     repeated = set()
     for i in range(job_count):
@@ -100,14 +100,14 @@ def each_job_runs_once(enqueue, is_done, is_stranded, job_count, at_once):
         if i == job_count // 2 and FAULT:
             fault = subprocess.Popen(["bash", "-c", FAULT], stdout=sys.stderr)
     assert not FAULT or fault.wait(LIMIT) == 0, "the fault could not be made"
-    stranded = wait_for_ends(set(range(job_count)), is_done)
-    assert FAULT or not stranded, f"not done: {stranded}"
-    assert all(insist(lambda: is_stranded(i))[0] for i in stranded), f"not done, and nowhere: {stranded}"
+    pending = wait_for_ends(set(range(job_count)), is_done)
+    assert FAULT or not pending, f"not done: {pending}"
+    stranded = {i for i in pending if insist(lambda: is_stranded(i))[0]}
     counts = executions()
-    lost = {i for i in range(job_count) if not counts[str(i)]} - stranded
+    lost = pending - stranded | {i for i in range(job_count) if not counts[str(i)]} - stranded
     twice = {i for i in range(job_count) if counts[str(i)] > 1} - repeated
     print(f"# lost: {lost}, stranded: {stranded}, run twice: {twice}, enqueued again: {repeated}", flush=True)
-    assert not lost
+    assert len(lost) <= (may_lose if FAULT else 0)
     assert max(len(stranded), len(twice)) <= (at_once if FAULT else 0)
 
 
