@@ -9,6 +9,7 @@
 
 pub mod attempt;
 pub mod check;
+pub mod class;
 pub mod keys;
 pub mod learn;
 pub mod lookup;
