@@ -12,6 +12,7 @@ pub mod check;
 pub mod keys;
 pub mod learn;
 pub mod lookup;
+pub mod notes;
 pub mod rules;
 pub mod streams;
 pub mod table;
