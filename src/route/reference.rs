@@ -257,7 +257,7 @@ one node: all keys work together, and it gets all that slotcar does not answer. 
 **If its connection breaks**, or its node dies, before the answer has come. What had not left yet is sent to the slot's new owner, always. What had:
 
 - *sent again*: it only reads, so nothing can happen twice.
-- *error*: nobody knows whether it was executed, and [the error](faults.md) says so. It is never sent again. What was executed was executed once.
+- *error*: nobody knows whether it was executed, and [the error](errors.md) says so. It is never sent again. What was executed was executed once.
 - *waits on*: it goes on at the slot's new owner, with the time that is left.
 - *set up anew*, without the client's doing.
 - –: nothing was sent.
