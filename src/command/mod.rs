@@ -140,6 +140,11 @@ impl Row {
         matches!(name, "eval" | "evalsha" | "fcall")
     }
 
+    /// Whether it goes through a collection by a cursor, which means something only to the node that gave it.
+    pub fn walks(&self) -> bool {
+        self.route == Route::Scan || matches!(self.name, "hscan" | "sscan" | "zscan")
+    }
+
     /// Whether it only reads: harmless to repeat.
     #[inline]
     pub const fn reads_only(&self) -> bool {

@@ -250,7 +250,7 @@ Every command of Redis 7.0 to 8.10 and Valkey 8.0 to 9.1, before a **cluster**. 
 `slotcar explain GET foo` says the same of one request, and which node it would go to now.
 
 **Goes to.** *Owner* is the primary that serves a slot now. `CROSSSLOT` is said here, and names two keys and their slots; `--keep-together` [avoids it](keep-together.md). Before Sentinels or one server there is
-one node: all keys work together, and it gets all that slotcar does not answer. With `--read-from`, what only reads may go to replicas.
+one node: all keys work together, and it gets all that slotcar does not answer. With `--read-from`, what only reads may go to replicas (not `SCAN` and its like).
 
 **Reply.** Of several nodes, one error makes it an error.
 
