@@ -34,7 +34,7 @@ use crate::worker::hub::report::Detail;
 
 const PAGE: &str = include_str!("page.html");
 
-/// How often it is looked whether all is well.
+/// How often it is looked whether all is well while nobody asks: trouble counts from when it began.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Connections at a time: some for probes, Prometheus, and people.
@@ -106,12 +106,7 @@ pub(super) async fn serve(
 
 async fn look_after_health(admin: Rc<Admin>) {
     loop {
-        let at = now();
-        for (health, service) in admin.health.borrow_mut().iter_mut().zip(&admin.services) {
-            let published = &service.published;
-            let (topology, suspects) = (published.topology.load(), published.suspects.load());
-            health.update(at, &topology, &suspects, &published.trouble.load());
-        }
+        admin.look();
         sleep(LOOK).await;
     }
 }
@@ -132,6 +127,16 @@ async fn converse(admin: Rc<Admin>, stream: TcpStream, peer: SocketAddr) {
 }
 
 impl Admin {
+    /// Takes in how all services are now.
+    fn look(&self) {
+        let at = now();
+        for (health, service) in self.health.borrow_mut().iter_mut().zip(&self.services) {
+            let published = &service.published;
+            let (topology, suspects) = (published.topology.load(), published.suspects.load());
+            health.update(at, &topology, &suspects, &published.trouble.load());
+        }
+    }
+
     async fn answer(&self, request: &Request<Incoming>, peer: IpAddr) -> Answer {
         let path = request.uri().path();
         let Some(route) = ROUTES.iter().find(|route| route.path == path) else {
@@ -154,6 +159,7 @@ impl Admin {
         {
             return say(StatusCode::FORBIDDEN, format!("{why}\n"));
         }
+        self.look();
         match route.what {
             What::Live => self.live().await,
             What::Ready => say_health(self.unready()),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 pub use environment::Environment;
-pub use flags::{CommandLine, Flags, Task};
+pub use flags::{CommandLine, Flags, Probe, Task};
 pub use limits::Limits;
 pub use live::{Changes, Said};
 pub use mistake::{ConfigError, Mistake, Origin};

@@ -31,6 +31,7 @@ macro_rules! on_both {
     )+};
 }
 
+mod admin;
 mod blocking;
 mod bytes;
 mod clients;
