@@ -258,7 +258,7 @@ fn metrics_are_all_there_and_move_with_their_causes(kind: ServerKind) {
 
 fn a_failover_shows_and_readiness_waits_for_as_long_as_requests_are_held(kind: ServerKind) {
     let mut cluster = Cluster::start(kind, 3, 1);
-    let mut shown = Shown::before(&cluster, &["--failover-hold", "3s"]);
+    let mut shown = Shown::before(&cluster, &["--failover-hold", "7s"]);
     shown.slotcar.expect_log("primary does not answer");
     shown.slotcar.expect_log("cannot learn the topology");
     assert_eq!(shown.get("/readyz"), (200, "ok\n".into()));
@@ -303,11 +303,11 @@ fn a_failover_shows_and_readiness_waits_for_as_long_as_requests_are_held(kind: S
     let last = cluster.owner_of(slot);
     let start = Instant::now();
     cluster.kill(last);
-    wait_until("it is not ready", SECONDS(10), || {
+    wait_until("it is not ready", SECONDS(15), || {
         shown.get("/readyz").0 == 503
     });
     let took = start.elapsed();
-    let hold = SECONDS(3);
+    let hold = SECONDS(7);
     println!("not ready {:?} after the hold", took.saturating_sub(hold));
     assert!(
         took >= hold - Duration::from_millis(100) && took < hold + SECONDS(2),

@@ -307,11 +307,7 @@ impl Hub {
             effects: Effects::default(),
             counters: Counters::default(),
             tally: Tally::default(),
-            measures: measures::Measures::new(
-                &settings.limits,
-                settings.slow_after,
-                settings.sample_every,
-            ),
+            measures: measures::Measures::new(&settings),
             settings,
         }
     }
