@@ -45,8 +45,9 @@ read_arguments() {
 
 before_mock() {
   spawn "$WORK/mock" env PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/page/mock.py"
-  wait_until 10 grep -q http "$WORK/mock" || die "the mock did not start: $(cat "$WORK/mock")"
-  run_checks mock_checks.js "$(head -n 1 "$WORK/mock")"
+  wait_until 10 grep -qs http "$WORK/mock" || die "the mock did not start: $(cat "$WORK/mock")"
+  run_checks behaviour.js "$(head -n 1 "$WORK/mock")"
+  run_checks looks.js "$(head -n 1 "$WORK/mock")"
 }
 
 before_slotcar() {
@@ -63,7 +64,7 @@ before_slotcar() {
   PAGE_SLOTCAR="${SPAWNED[-1]}"
   spawn "$WORK/load" timeout "$seconds" "${BASH_SOURCE[0]%/*}/page/load.sh" "$port"
   export PAGE_SLOTCAR PAGE_VICTIM="$victim" PAGE_PORTS="${CLUSTER_PORTS[*]}"
-  run_checks real_checks.js "http://127.0.0.1:$admin/"
+  run_checks real.js "http://127.0.0.1:$admin/"
 }
 
 # Not by a pipe into grep -q: it would end the pipe early.
@@ -79,10 +80,9 @@ two_free_ports() {
 
 # run_checks SCRIPT URL
 run_checks() {
-  echo >"$WORK/tap"
   # What Chromium leaves behind goes with the rest.
   TMPDIR="$WORK/tmp" NODE_PATH="$DIR/node_modules" timeout 150 node "$ROOT/tests/page/$1" "$2" "$SCREENSHOTS" 2>&1 </dev/null |
-    tee "$WORK/tap" || say 'some checks failed'
+    tee -a "$WORK/tap" || grep -q '^not ok' "$WORK/tap" || echo "not ok - $1 has ended early" | tee -a "$WORK/tap"
 }
 
 main "$@"

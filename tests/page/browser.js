@@ -55,7 +55,13 @@ const textOf = (page, selector) => page.locator(selector).innerText();
 
 // The texts of a table, cell by cell.
 const cells = (page, section) => page.evaluate((id) =>
-  [...document.querySelectorAll(`#${id} > .table tbody tr`)].map((row) => [...row.cells].map((cell) => cell.innerText.trim())), section);
+  [...document.querySelectorAll(`#${id} > .table tbody tr`)].map((row) => [...row.cells].map((cell) => cell.textContent.trim())), section);
+
+// The slots as they are drawn.
+const parts = (page) => page.evaluate(() => [...document.querySelectorAll('#bar div')].map((part) => ({
+  title: part.title, unserved: part.classList.contains('unserved'), away: part.classList.contains('away'),
+  colour: part.style.backgroundColor, width: part.getBoundingClientRect().width,
+})));
 
 // What axe-core finds that keeps people out.
 async function barriers(page) {
@@ -98,4 +104,4 @@ const reachable = (page) => page.evaluate(() =>
 
 const sideways = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
-module.exports = { SMALL, WIDE, barriers, cells, close, complaints, end, open, reachable, requests, sideways, slowDown, tabThrough, textOf };
+module.exports = { SMALL, WIDE, barriers, cells, close, complaints, end, open, parts, reachable, requests, sideways, slowDown, tabThrough, textOf };
