@@ -105,6 +105,7 @@ check('says clearly when slotcar does not answer', async () => {
     await mock('cluster', `answer/${way}`);
     await until(`words for ${way}`, async () => (await page.locator('#silent').isVisible()) && words.test(await textOf(page, '#silent')));
     match(await page.title(), /NO ANSWER/);
+    ok(!(await page.locator('#ready').isVisible()), 'it does not claim to be ready');
     if (way === 'close') await picture(page, 'silent-wide-light');
     if (way === 'close') deepEqual(await barriers(page), []);
     await mock('cluster', 'answer/ok');
