@@ -4,13 +4,20 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { check, until } = require('../clients/check.js');
 const { SMALL, WIDE, barriers, cells, parts, reachable, requests, slowDown, tabThrough, textOf } = require('./browser.js');
-const { base, mock, picture, run, setOpen, visit } = require('./visit.js');
+const { base, check, mock, pause, picture, run, setOpen, until, visit } = require('./visit.js');
 
 const { equal, deepEqual, match, ok } = assert;
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const fourPolls = (page) => until('four polls', () => page.statuses.length >= 4);
+
+// Everything that is said aloud from now on.
+async function listen(page) {
+  const said = [];
+  await page.exposeFunction('remember', (text) => said.push(text));
+  await page.evaluate(() => new MutationObserver(() => window.remember(document.getElementById('live').textContent))
+    .observe(document.getElementById('live'), { childList: true }));
+  return said;
+}
 
 check('slots are a picture, words and a table', async () => {
   const page = await visit('cluster');
@@ -36,7 +43,11 @@ check('slots that nobody serves, and primaries that do not answer', async () => 
 
 check('rates and percentiles are the differences of the last five seconds', async () => {
   const page = await visit('cluster', { at: 20, inHurry: false });
+  const start = performance.now();
   await until('seven polls', () => page.statuses.length >= 7);
+  const took = performance.now() - start;
+  ok(took > 5000 && took < 12000, `once a second: ${took} ms for seven polls`);
+  ok(requests.includes(`${base}cluster/status`), 'asks where the page is');
   await page.locator('#pause').click();
   const [first, newest] = [page.statuses.at(-6), page.statuses.at(-1)];
   const shown = (await textOf(page, '#tiles')).replaceAll(',', '');
@@ -60,21 +71,9 @@ check('rates and percentiles are the differences of the last five seconds', asyn
   equal((await cells(page, 'stages')).length, 3);
 });
 
-check('asks once a second, where the page is', async () => {
-  const page = await visit('cluster', { inHurry: false });
-  await until('the first answer', () => page.statuses.length > 0);
-  const before = page.asked;
-  await pause(4000);
-  ok(page.asked - before >= 2 && page.asked - before <= 5, `${page.asked - before} times in 4 s`);
-  ok(requests.includes(`${base}cluster/status`));
-});
-
 check('a failover is on the time line, in the list and said aloud', async () => {
   const page = await visit('cluster', { at: 60 });
-  const said = [];
-  await page.exposeFunction('remember', (text) => said.push(text));
-  await page.evaluate(() => new MutationObserver(() => window.remember(document.getElementById('live').textContent))
-    .observe(document.getElementById('live'), { childList: true, characterData: true, subtree: true }));
+  const said = await listen(page);
   const colour = (await until('slots', async () => (await parts(page)).length === 3), (await parts(page))[0].colour);
   await until('not ready', () => said.some((text) => text.includes('slotcar is not ready: slots 0-5460')));
   await until('the node is back', () => said.some((text) => text.includes('node up')));
@@ -97,7 +96,8 @@ check('a failover is on the time line, in the list and said aloud', async () => 
 });
 
 check('says clearly when slotcar does not answer', async () => {
-  const page = await visit('cluster', { inHurry: false });
+  const page = await visit('cluster');
+  const said = await listen(page);
   page.maybeSilent = true;
   await until('the first answer', () => page.statuses.length > 1);
   for (const [way, words] of [['close', /slotcar does not answer\. Since \d\d:/], ['hang', /nothing within 3 s/], ['error', /does not say its status.*HTTP 503/],
@@ -111,14 +111,15 @@ check('says clearly when slotcar does not answer', async () => {
     await mock('cluster', 'answer/ok');
     await until('it is over', async () => !(await page.locator('#silent').isVisible()));
   }
-  equal(await textOf(page, '#live'), 'slotcar answers again.');
+  ok(said.includes('slotcar does not answer.') && said.some((text) => text.includes('slotcar answers again.')), said.join('|'));
 });
 
 check('starts again when slotcar does', async () => {
   const page = await visit('cluster', { at: 50 });
+  const said = await listen(page);
   await fourPolls(page);
   await mock('cluster', 'at/0');
-  await until('it was noticed', async () => (await textOf(page, '#live')).includes('slotcar was restarted'));
+  await until('it was noticed', () => said.some((text) => text.includes('slotcar was restarted')));
   await pause(300);
   ok(!/-\d/.test(await textOf(page, '#tiles')), 'no rate is negative');
 });
@@ -128,7 +129,7 @@ check('pauses by the keyboard, and while nobody looks', async () => {
   await until('the first answer', () => page.statuses.length > 0);
   const isStill = async () => {
     const before = page.asked;
-    await pause(2300);
+    await pause(1500);
     return page.asked <= before;
   };
   const goesOn = (before = page.asked) => until('it goes on', () => page.asked > before);
@@ -156,7 +157,7 @@ check('pauses by the keyboard, and while nobody looks', async () => {
 });
 
 check('Tab reaches everything once, visibly, and leaves', async () => {
-  for (const [scenario, size] of [['two', WIDE], ['many', SMALL]]) {
+  for (const [scenario, size] of [['two', WIDE], ['cluster', SMALL]]) {
     const page = await visit(scenario, { size });
     await fourPolls(page);
     await setOpen(page, 'details', true);

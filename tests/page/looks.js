@@ -4,9 +4,8 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { check, until } = require('../clients/check.js');
 const { SMALL, WIDE, barriers, sideways, slowDown } = require('./browser.js');
-const { picture, run, setOpen, visit } = require('./visit.js');
+const { check, picture, run, setOpen, until, visit } = require('./visit.js');
 
 const { equal, deepEqual } = assert;
 const SCENARIOS = ['cluster', 'unserved', 'many', 'hostile', 'sentinel', 'two', 'starting', 'draining'];

@@ -5,9 +5,8 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
-const { check, until } = require('../clients/check.js');
 const { SMALL, barriers, cells, parts, reachable, sideways, tabThrough, textOf } = require('./browser.js');
-const { base, look, picture, run } = require('./visit.js');
+const { base, check, look, picture, run, until } = require('./visit.js');
 
 const { equal, deepEqual, match, ok } = assert;
 const { PAGE_SLOTCAR, PAGE_VICTIM, PAGE_PORTS } = process.env;

@@ -2,11 +2,17 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { check, runAll } = require('../clients/check.js');
+const checks = require('../clients/check.js');
 const { close, complaints, end, open, requests } = require('./browser.js');
 
 const [base, screenshots] = process.argv.slice(2);
 const opened = [];
+
+const { check, runAll } = checks;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// With a rest between the questions: the browser needs the processor more.
+const until = (what, done, seconds) => checks.until(what, async () => (await done()) || (await pause(50)), seconds);
 
 const mock = (scenario, what) => fetch(`${base}${scenario}/${what}`, { method: 'POST' });
 
@@ -48,4 +54,4 @@ async function run(title) {
   await runAll(title, async () => ({}), leave).finally(end);
 }
 
-module.exports = { base, look, mock, picture, run, setOpen, visit };
+module.exports = { base, check, look, mock, pause, picture, run, setOpen, until, visit };
