@@ -6,6 +6,7 @@ mod setup;
 pub mod tasks;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use self::service::Service;
-use crate::config::{Changed, Config, ConfigError, Reloading};
+use crate::admin::{self, Events};
+use crate::config::{Changed, Config, ConfigError, Reloading, Shown};
 use crate::worker::Drained;
 use crate::{memory, net};
 
@@ -22,6 +24,8 @@ use crate::{memory, net};
 pub struct Renewal {
     /// Reads everything anew.
     pub resolve: Box<dyn Fn() -> Result<Config, ConfigError>>,
+    /// What everything is, for people.
+    pub rows: Box<dyn Fn() -> Result<Vec<Shown>, ConfigError>>,
     pub set_log_level: Box<dyn Fn(LevelFilter)>,
 }
 
@@ -29,7 +33,7 @@ pub struct Renewal {
 ///
 /// # Errors
 /// When a listener cannot be bound or the system refuses a thread, and when a second signal cuts the clients off.
-pub fn run(mut config: Config, renewal: Renewal) -> anyhow::Result<()> {
+pub fn run(mut config: Config, renewal: Renewal, events: Events) -> anyhow::Result<()> {
     if let Err(error) = net::raise_descriptors_max() {
         tracing::debug!("the limit of file descriptors stays as it is: {error}");
     }
@@ -40,10 +44,10 @@ pub fn run(mut config: Config, renewal: Renewal) -> anyhow::Result<()> {
         .enable_time()
         .build_local(LocalOptions::default())
         .context("cannot start a runtime")?;
-    runtime.block_on(serve(config, renewal))
+    runtime.block_on(serve(config, renewal, events))
 }
 
-async fn serve(config: Config, renewal: Renewal) -> anyhow::Result<()> {
+async fn serve(config: Config, renewal: Renewal, events: Events) -> anyhow::Result<()> {
     // First: from the moment that somebody can see us, we end and reload as we should.
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -51,15 +55,20 @@ async fn serve(config: Config, renewal: Renewal) -> anyhow::Result<()> {
     for own in std::iter::once(&config).chain(&config.others) {
         services.push(Service::start(own)?);
     }
+    let line = admin::Line::default();
+    start_admin(&config, &services, events, &line)?;
     let mut process = Process {
+        line,
         reloading: Reloading::of(&config),
         config,
         renewal,
         services,
     };
+    process.show_configuration();
     loop {
         tokio::select! {
             () = signals.next() => break,
+            () = process.line.drain.notified() => break,
             _ = hangup.recv() => process.renew(EVERYTHING),
             () = tokio::time::sleep(FILES_CHECK), if !process.reloading.is_empty() => {
                 let changed = process.reloading.changed();
@@ -67,7 +76,11 @@ async fn serve(config: Config, renewal: Renewal) -> anyhow::Result<()> {
             }
         }
     }
-    tracing::info!("stopping: no new connections, finishing what is in flight");
+    tracing::info!(
+        event = "drain",
+        "stopping: no new connections, finishing what is in flight"
+    );
+    process.line.note_draining();
     for service in &mut process.services {
         service.close();
     }
@@ -80,8 +93,27 @@ async fn serve(config: Config, renewal: Renewal) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Serves health, metrics and the status page, if they are wanted.
+fn start_admin(
+    config: &Config,
+    services: &[Service],
+    events: Events,
+    line: &admin::Line,
+) -> anyhow::Result<()> {
+    let Some(address) = config.admin else {
+        return Ok(());
+    };
+    let listener = std::net::TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address} (admin)"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "health, metrics and the status page are served");
+    let watched = services.iter().map(Service::watched).collect();
+    admin::start(listener, watched, events, line.clone()).context("cannot serve health and metrics")
+}
+
 /// What runs, and what it was told.
 struct Process {
+    line: admin::Line,
     /// As it counts now.
     config: Config,
     reloading: Reloading,
@@ -109,6 +141,13 @@ impl Process {
         }
     }
 
+    /// Has the admin side know what counts.
+    fn show_configuration(&self) {
+        if let Ok(rows) = (self.renewal.rows)() {
+            self.line.config.store(Arc::new(rows));
+        }
+    }
+
     fn take(&mut self, newer: &Config) {
         let changes = self.config.take_live(newer);
         if !changes.left.is_empty() {
@@ -125,6 +164,7 @@ impl Process {
         }
         (self.renewal.set_log_level)(self.config.log_level);
         tracing::info!("changed: {}", changes.taken.join(", "));
+        self.show_configuration();
     }
 }
 

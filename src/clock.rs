@@ -18,9 +18,19 @@ impl Now {
         Self(nanos(since_start))
     }
 
+    /// As [`Now::at`], for constants.
+    pub const fn from_nanos(since_start: u64) -> Self {
+        Self(since_start)
+    }
+
     /// Time since the first reading.
     pub const fn since_start(self) -> Duration {
         Duration::from_nanos(self.0)
+    }
+
+    /// The moment that was `by` earlier, or the first.
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(by)))
     }
 
     /// Time from `earlier` to this moment; zero if `earlier` is later.

@@ -54,12 +54,14 @@
 //! are leaves. Everything but
 //! `worker` around its hub, `control`, `net` and `app` is pure: no socket, no clock, no runtime.
 
+pub mod admin;
 pub mod app;
 pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
 pub mod downstream;
+pub mod measure;
 pub mod memory;
 pub mod net;
 pub mod reply;

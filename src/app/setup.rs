@@ -37,9 +37,19 @@ pub(super) fn source(config: &Config) -> Source {
             lag_max: config.replica_lag_max,
             zones: Arc::new(config.node_zones.clone()),
         }),
+        info_interval: config.node_info_interval.filter(|_| config.admin.is_some()),
         rules: config.rules.clone(),
         probe_interval: config.probe_interval,
         ..Source::new(seeds(&config.upstream))
+    }
+}
+
+/// What stands behind, in a word.
+pub(super) fn kind(upstream: &Upstream) -> &'static str {
+    match upstream {
+        Upstream::Cluster { .. } => "cluster",
+        Upstream::Sentinel { .. } => "sentinel",
+        Upstream::Server { .. } => "server",
     }
 }
 
@@ -61,6 +71,8 @@ pub(super) fn live(config: &Config) -> Live {
         clients_max: config.clients_max as u64,
         client_idle_timeout: config.client_idle_timeout,
         read_own_writes: config.read_own_writes,
+        slow_after: config.slow_log_threshold,
+        sample_every: config.sample_every,
     }
 }
 
@@ -118,6 +130,8 @@ pub(super) fn settings(
         naming: Naming::new(&config.keep_together, databases(config).names).map(Arc::new),
         read_from: config.read_from,
         read_own_writes: config.read_own_writes,
+        slow_after: config.slow_log_threshold,
+        sample_every: config.sample_every,
         zone: config.zone.clone(),
         greeting: Greeting {
             user: credentials.and_then(|c| c.username.clone()),

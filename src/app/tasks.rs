@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::control::{self, Control};
 use crate::resp::request::{Request, RequestLimits, RequestScan, Scanned};
 use crate::resp::write;
+use crate::route::reference;
 use crate::topology::{Keyspace, Slot, Topology};
 
 /// What was found, as lines for people.
@@ -176,7 +177,10 @@ fn explained(
         });
     }
     text.push_str(&format!("replies   {}\n", merged(row, slots.len())));
-    text.push_str(&format!("if lost   {}\n", replayed(row)));
+    text.push_str(&format!(
+        "if lost   {}\n",
+        reference::if_lost(row).sentence()
+    ));
     text
 }
 
@@ -204,10 +208,9 @@ fn way(row: &Row, slots: &[Slot]) -> String {
             _ => "nobody: its keys are in several slots (CROSSSLOT), unless it can be put together"
                 .to_owned(),
         },
-        Route::AnyPrimary => "any primary".to_owned(),
-        Route::AllPrimaries => "every primary".to_owned(),
-        Route::AllNodes => "every node".to_owned(),
-        Route::Scan => "one primary after another".to_owned(),
+        Route::AnyPrimary | Route::AllPrimaries | Route::AllNodes | Route::Scan => {
+            reference::way(row).to_owned()
+        }
         Route::Local(_) => "nobody: slotcar answers".to_owned(),
         Route::Connection(connection) => match connection {
             Connection::Blocking => {
@@ -222,7 +225,7 @@ fn way(row: &Row, slots: &[Slot]) -> String {
             Connection::Subscribe(_) | Connection::Unsubscribe(_) => {
                 "the connection for subscriptions at the owner of the name's slot".to_owned()
             }
-            Connection::Wait => "every primary that the session has written to".to_owned(),
+            Connection::Wait => "every primary, on connections of its own".to_owned(),
             Connection::Monitor => "every primary, on connections of the session's own".to_owned(),
             Connection::Tracking => "connections of the session's own to every primary".to_owned(),
             Connection::HashImport => "nobody: it is not served".to_owned(),
@@ -250,19 +253,6 @@ fn merged(row: &Row, parts: usize) -> &'static str {
         "as the node says it"
     } else {
         "put together from all parts"
-    }
-}
-
-/// The rule of `route::verdict`, in words.
-fn replayed(row: &Row) -> &'static str {
-    if matches!(row.route, Route::Local(_) | Route::Refuse(_)) {
-        "nothing is sent"
-    } else if row.flags.contains(Flags::READ) {
-        "sent again when its connection breaks"
-    } else if row.flags.contains(Flags::BLOCKING) {
-        "waits on elsewhere when its connection breaks"
-    } else {
-        "sent again only if it had not left: else nobody knows whether it was executed, and the client is told so"
     }
 }
 

@@ -9,9 +9,11 @@
 
 pub mod attempt;
 pub mod check;
+pub mod class;
 pub mod keys;
 pub mod learn;
 pub mod lookup;
+pub mod notes;
 pub mod rules;
 pub mod streams;
 pub mod table;
@@ -137,6 +139,11 @@ impl Row {
     pub fn answers_as_it_likes(&self) -> bool {
         let name = self.name.trim_end_matches("_ro");
         matches!(name, "eval" | "evalsha" | "fcall")
+    }
+
+    /// Whether it goes through a collection by a cursor, which means something only to the node that gave it.
+    pub fn walks(&self) -> bool {
+        self.route == Route::Scan || matches!(self.name, "hscan" | "sscan" | "zscan")
     }
 
     /// Whether it only reads: harmless to repeat.

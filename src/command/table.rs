@@ -21,30 +21,31 @@ use Split::*;
 
 /// All rows, by group.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    GROUPS.iter().copied().flatten()
+    GROUPS.iter().flat_map(|(_, rows)| *rows)
 }
 
-static GROUPS: &[&[Row]] = &[
-    GENERIC,
-    STRING,
-    LIST,
-    SET,
-    SORTED_SET,
-    HASH,
-    STREAM,
-    BITMAP,
-    HYPERLOGLOG,
-    GEO,
-    ARRAY,
-    VECTOR_SET,
-    JSON,
-    PUBSUB,
-    TRANSACTIONS,
-    SCRIPTING,
-    CONNECTION,
-    SERVER,
-    CLUSTER,
-    CROSS_PROTOCOL,
+/// What each group is called, and its rows.
+pub static GROUPS: &[(&str, &[Row])] = &[
+    ("Keys of any type", GENERIC),
+    ("Strings", STRING),
+    ("Lists", LIST),
+    ("Sets", SET),
+    ("Sorted sets", SORTED_SET),
+    ("Hashes", HASH),
+    ("Streams", STREAM),
+    ("Bitmaps", BITMAP),
+    ("HyperLogLogs", HYPERLOGLOG),
+    ("Geospatial", GEO),
+    ("Arrays", ARRAY),
+    ("Vector sets", VECTOR_SET),
+    ("JSON", JSON),
+    ("Publish and subscribe", PUBSUB),
+    ("Transactions", TRANSACTIONS),
+    ("Scripts and functions", SCRIPTING),
+    ("Connections", CONNECTION),
+    ("Servers", SERVER),
+    ("Clusters", CLUSTER),
+    ("No commands", CROSS_PROTOCOL),
 ];
 
 /// Keys of any type.
@@ -857,7 +858,7 @@ mod tests {
 
     #[test]
     fn groups_are_sorted_and_containers_have_subcommands() {
-        for group in GROUPS {
+        for (_, group) in GROUPS {
             let names: Vec<Vec<&str>> = group
                 .iter()
                 .map(|row| row.name.split('|').collect())

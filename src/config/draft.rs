@@ -1,6 +1,7 @@
 //! What the rows of the table of keys fill in, piece by piece, until a configuration is made of it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,10 @@ pub(super) struct Draft {
     pub(super) protected: bool,
     pub(super) log_level: LevelFilter,
     pub(super) log_format: LogFormat,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) node_info_interval: Duration,
+    pub(super) slow_log_threshold: Duration,
+    pub(super) sample_every: u32,
     pub(super) file: Option<PathBuf>,
 }
 
@@ -124,6 +129,10 @@ impl Default for Draft {
             protected: true,
             log_level: LevelFilter::OFF,
             log_format: LogFormat::Human,
+            admin: None,
+            node_info_interval: Duration::ZERO,
+            slow_log_threshold: Duration::ZERO,
+            sample_every: 0,
             file: None,
         }
     }

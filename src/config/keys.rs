@@ -490,6 +490,51 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "ADDRESS",
+        about: "Where health, metrics and the status page are served (HTTP), such as 127.0.0.1:9621, or off. From elsewhere than this machine only probes and metrics may be asked for",
+        default: Some("off"),
+        expected: "an IP address and a port such as 127.0.0.1:9621, or off",
+        is_of_process: true,
+        ..key("admin", |draft, texts| {
+            one(texts, parse::admin).map(|address| draft.admin = address)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "How often each node is asked how it is (`INFO`), for metrics; 0 = never. Only with admin",
+        default: Some("30s"),
+        expected: "a duration from 1s to 10m, or 0",
+        ..key("node-info-interval", |draft, texts| {
+            one(texts, |text| {
+                parse::off_or_duration(text, Duration::from_secs(1)..=TEN_MINUTES)
+            })
+            .map(|time| draft.node_info_interval = time)
+        })
+    },
+    Key {
+        value: "DURATION",
+        about: "Requests that take longer are remembered, with where the time went; 0 = none",
+        default: Some("10ms"),
+        expected: "a duration such as 10ms or 1s, up to 10m, or 0",
+        is_live: true,
+        ..key("slow-log-threshold", |draft, texts| {
+            one(texts, |text| {
+                parse::duration(text, Duration::ZERO..=TEN_MINUTES)
+            })
+            .map(|time| draft.slow_log_threshold = time)
+        })
+    },
+    Key {
+        value: "N",
+        about: "One of N requests is looked at for hot keys, large values and the time by command; 0 = none",
+        default: Some("128"),
+        expected: "a whole number from 0 to 1000000",
+        is_live: true,
+        ..key("sample-every", |draft, texts| {
+            one(texts, |text| parse::number(text, 0..=1_000_000)).map(|n| draft.sample_every = n)
+        })
+    },
+    Key {
         value: "LEVEL",
         about: "What is logged (to standard error): error, warn, info, debug or trace",
         default: Some("info"),
@@ -502,9 +547,9 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         value: "FORMAT",
-        about: "How it is logged: human, the only one so far",
+        about: "How it is logged: human, or json: one object a line",
         default: Some("human"),
-        expected: "human, the only one so far",
+        expected: "human or json",
         is_of_process: true,
         ..key("log-format", |draft, texts| {
             one(texts, |text| parse::word(text, LOG_FORMATS))

@@ -136,6 +136,12 @@ limits! {
         "Bytes of the values of such keys, as far as the node knows them before; a larger value goes alone.";
     scanned_page_keys_max: usize = 512,
         "Keys that move-keys asks a node to look at in one step of a scan: about a tenth of a millisecond of the node's time.";
+    hot_keys_max: usize = 64,
+        "Keys whose share of the sampled requests is counted, by each worker. Whatever makes up more than one in so many is among them.";
+    large_keys_max: usize = 32,
+        "Largest values that are remembered, by each worker.";
+    slow_requests_max: usize = 128,
+        "Slow requests that are remembered, by each worker; then the oldest are forgotten. As many as servers do by default.";
 }
 
 impl From<usize> for LimitValue {

@@ -107,6 +107,8 @@ impl Config {
         self.memory_max = newer.memory_max.or(self.memory_max);
         self.unknown_outcome = newer.unknown_outcome;
         self.read_own_writes = newer.read_own_writes;
+        self.slow_log_threshold = newer.slow_log_threshold;
+        self.sample_every = newer.sample_every;
     }
 
     /// Whether there are seeds of the same kind to be taken.

@@ -43,7 +43,7 @@ pub enum Origin {
 /// `value` as a message may quote it: in quotation marks, escaped, not too long, and not at all if it
 /// could carry a password, as URLs do.
 pub(super) fn shown(value: &str) -> String {
-    if value.contains('@') || value.contains("://") {
+    if may_hold_password(value) {
         return "the value (not shown, it may hold a password)".to_owned();
     }
     if value.chars().count() > SHOWN_CHARS_MAX {
@@ -51,6 +51,11 @@ pub(super) fn shown(value: &str) -> String {
         return format!("{start:?}…");
     }
     format!("{value:?}")
+}
+
+/// As URLs do.
+pub(super) fn may_hold_password(value: &str) -> bool {
+    value.contains('@') || value.contains("://")
 }
 
 /// The one of `names` that somebody meant who wrote `name`: at most two letters away, but not the same.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub use live::{Changes, Said};
 pub use mistake::{ConfigError, Mistake, Origin};
 pub use move_keys::{MoveKeys, Plain};
 pub use reload::{Changed, Reloading};
-pub use resolve::{resolve, show};
+pub use resolve::{Shown, resolve, rows, show};
 pub use secret::Secret;
 pub use users::{Logins, Users};
 
@@ -104,6 +105,14 @@ pub struct Config {
     pub said: Said,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
+    /// Where health and metrics are served; none: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// How often each node is asked how it is; none: never.
+    pub node_info_interval: Option<Duration>,
+    /// Requests that take longer are remembered; none: none are.
+    pub slow_log_threshold: Option<Duration>,
+    /// One of so many requests is looked at; 0: none.
+    pub sample_every: u32,
     pub limits: Limits,
 }
 
@@ -182,6 +191,8 @@ pub struct Credentials {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Human,
+    /// One object a line.
+    Json,
 }
 
 impl fmt::Display for Upstream {

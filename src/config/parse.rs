@@ -3,6 +3,7 @@
 //! Every function says what is wrong with the text; what was meant instead is the key's to say.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
@@ -31,6 +32,26 @@ pub(super) fn number<T: FromStr + PartialOrd>(
         .parse()
         .map_err(|_| format!("{} is not such a number", shown(text)))?;
     within(text, number, range)
+}
+
+/// None: off.
+pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, Problem> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let address = text.parse().map(Some);
+    address.map_err(|_| format!("{} is no such address", shown(text)))
+}
+
+/// 0 for never, or a duration in a range without it.
+pub(super) fn off_or_duration(
+    text: &str,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, Problem> {
+    match duration(text, Duration::ZERO..=*range.end())? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        time => within(text, time, range),
+    }
 }
 
 /// An address, and what is true for it alone.

@@ -7,7 +7,7 @@ use super::draft::{Draft, FilesDraft, Given};
 use super::file::{self, LISTENER, Own};
 use super::key::Key;
 use super::keys::KEYS;
-use super::mistake::{Mistake, Origin, shown};
+use super::mistake::{Mistake, Origin, may_hold_password, shown};
 use super::parse::ListenerDraft;
 use super::{
     Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Logins, Said, Secret,
@@ -45,6 +45,38 @@ pub fn show(flags: &Flags, environment: &Environment) -> Result<String, ConfigEr
         );
     }
     all.finish().map(|_| lines)
+}
+
+/// What counts for each key, without secrets, for `/config`.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn rows(flags: &Flags, environment: &Environment) -> Result<Vec<Shown>, ConfigError> {
+    let all = All::of(flags, environment);
+    let main = KEYS.iter().filter_map(|key| all.main.row(key));
+    let mut rows: Vec<Shown> = main.collect();
+    for (index, listener) in all.listeners.iter().enumerate() {
+        let own = KEYS.iter().filter_map(|key| listener.row(key));
+        rows.extend(own.map(|row| Shown {
+            listener: Some(index),
+            ..row
+        }));
+    }
+    all.finish().map(|_| rows)
+}
+
+/// Instead of a value that is a secret, or may hold one.
+const SECRET: &str = "(secret)";
+
+/// What counts for one key.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Shown {
+    pub key: &'static str,
+    pub values: Vec<String>,
+    /// Where it was set.
+    pub origin: String,
+    /// Of this `[[listener]]`, from 0; none: of all else.
+    pub listener: Option<usize>,
 }
 
 /// The configuration, and those of the listeners that have their own.
@@ -164,26 +196,44 @@ impl Resolving {
 
     /// How a file would say what counts for a key. None: nothing was said, and there is no default.
     fn line(&self, key: &'static Key) -> Option<String> {
-        let given = self.given_for(key.target());
-        let Some(given) = given.filter(|given| given.key.name == key.name) else {
-            let is_else = given.is_some() || !key.is_in_file;
-            let default = key.default.filter(|_| !is_else)?;
-            return Some(format!("# {} = {default:?}\n", key.name));
+        let Shown { values, origin, .. } = self.row(key)?;
+        let name = key.name;
+        let Some(given) = self.given_for(key.target()) else {
+            return Some(format!("# {name} = {:?}\n", values.concat()));
         };
-        let values: Vec<String> = (given.values.iter())
-            .map(|value| {
-                if key.is_flag {
-                    shown(value)
-                } else {
-                    "(secret)".to_owned()
-                }
-            })
-            .collect();
-        let (name, origin) = (key.name, &given.origin);
+        let values: Vec<String> = if key.is_flag {
+            given.values.iter().map(|value| shown(value)).collect()
+        } else {
+            values
+        };
         Some(match values.as_slice() {
             [one] => format!("{name} = {one}  # {origin}\n"),
             many => format!("{name} = [{}]  # {origin}\n", many.join(", ")),
         })
+    }
+
+    /// What counts for a key. None: nothing was said, and there is no default.
+    fn row(&self, key: &'static Key) -> Option<Shown> {
+        let given = self.given_for(key.target());
+        let row = |values, origin: String| Shown {
+            key: key.name,
+            values,
+            origin,
+            listener: None,
+        };
+        let Some(given) = given.filter(|given| given.key.name == key.name) else {
+            let is_else = given.is_some() || !key.is_in_file;
+            let default = key.default.filter(|_| !is_else)?;
+            return Some(row(vec![default.to_owned()], "default".to_owned()));
+        };
+        let values = given.values.iter().map(|value| {
+            if key.is_flag && !may_hold_password(value) {
+                value.clone()
+            } else {
+                SECRET.to_owned()
+            }
+        });
+        Some(row(values.collect(), given.origin.to_string()))
     }
 
     fn apply_defaults(&mut self) {
@@ -449,6 +499,10 @@ impl Resolving {
             }),
             log_level: draft.log_level,
             log_format: draft.log_format,
+            admin: draft.admin,
+            node_info_interval: Some(draft.node_info_interval).filter(|time| !time.is_zero()),
+            slow_log_threshold: Some(draft.slow_log_threshold).filter(|time| !time.is_zero()),
+            sample_every: draft.sample_every,
             limits: Limits::default(),
         }
     }

@@ -26,4 +26,5 @@ pub(super) const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("error", UnknownOutcome::Error),
     ("close", UnknownOutcome::Close),
 ];
-pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("human", LogFormat::Human)];
+pub(super) const LOG_FORMATS: &[(&str, LogFormat)] =
+    &[("human", LogFormat::Human), ("json", LogFormat::Json)];

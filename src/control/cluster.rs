@@ -60,6 +60,8 @@ struct Driver {
     seeds: Seeds,
     seeds_used: Arc<Vec<Endpoint>>,
     stations: Stations,
+    /// Ends with it.
+    _infos: JoinSet<()>,
     listeners: JoinSet<()>,
     refresh: Refresh,
     scouts: Scouts,
@@ -109,12 +111,23 @@ impl Driver {
             timings,
             names,
             replica_reads,
+            info_interval,
             // The publisher follows them.
             rules: _,
         } = source;
         let dialer = Dialer::new(credentials, names, tls);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
         let (replicas, heard) = Replicas::new(replica_reads, dialer.clone());
+        let mut infos = JoinSet::new();
+        if let Some(interval) = info_interval {
+            let published = Arc::clone(&publisher.published);
+            infos.spawn_local(super::info::watch(
+                published,
+                dialer.clone(),
+                kind.clone(),
+                interval,
+            ));
+        }
         let stations = Stations::default();
         let first = seeds.load_full();
         stations.set(first.to_vec());
@@ -132,6 +145,7 @@ impl Driver {
             seeds_used: first,
             seeds,
             stations,
+            _infos: infos,
             listeners: JoinSet::new(),
             refresh,
             scouts: Scouts::new(Random::from_system()),
@@ -322,7 +336,7 @@ impl Driver {
         self.publisher.trouble(String::new());
         self.undecided = 0;
         if std::mem::take(&mut self.warned) {
-            info!("the topology can be learned again");
+            info!(event = "topology", "the topology can be learned again");
         }
     }
 
@@ -342,6 +356,7 @@ impl Driver {
         let lasts = self.undecided >= UNDECIDED_TO_WARN || self.status.changes == 0;
         if lasts && !std::mem::replace(&mut self.warned, true) {
             warn!(
+                event = "topology",
                 reasons = reasons.join("; "),
                 "cannot learn the topology: {problem}"
             );
@@ -403,13 +418,13 @@ impl Driver {
         let mut suspects = self.suspects.clone();
         match pulse {
             Pulse::Silent => {
-                warn!(node = %endpoint, "primary does not answer");
+                warn!(event = "node_down", node = %endpoint, "primary does not answer");
                 self.refresh
                     .on_hint(now, &Hint::ProbeFailed(endpoint.clone()));
                 suspects.insert(endpoint);
             }
             Pulse::Alive => {
-                info!(node = %endpoint, "primary answers again");
+                info!(event = "node_up", node = %endpoint, "primary answers again");
                 suspects.remove(&endpoint);
             }
         }
@@ -434,14 +449,20 @@ impl Driver {
         let (shards, nodes) = (topology.shards().len(), topology.nodes().len());
         let covered = SLOT_COUNT - topology.uncovered();
         if before.is_empty() {
-            info!(shards, nodes, covered, "topology learned");
-        } else {
             info!(
-                shards,
-                nodes,
-                covered,
-                "topology changed: {}",
-                before.difference(topology)
+                event = "topology",
+                shards, nodes, covered, "topology learned"
+            );
+        } else {
+            let difference = before.difference(topology);
+            let event = if difference.promoted.is_empty() {
+                "topology"
+            } else {
+                "failover"
+            };
+            info!(
+                event,
+                shards, nodes, covered, "topology changed: {difference}"
             );
         }
         self.publisher.topology(Arc::clone(topology));

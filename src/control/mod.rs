@@ -10,6 +10,7 @@ mod cluster;
 mod decide;
 mod facts;
 mod failure;
+mod info;
 mod probe;
 mod random;
 mod refresh;
@@ -40,6 +41,7 @@ use crate::topology::{Endpoint, Slot, Topology};
 
 pub use facts::{ClusterInfo, NodeFacts};
 pub use failure::AskFailure;
+pub use info::{NodeInfo, NodeInfos};
 pub use replicas::ReplicaReads;
 pub use wire::{Dialer, Wire, decode, within};
 
@@ -75,6 +77,8 @@ pub struct Published {
     pub suspects: ArcSwap<BTreeSet<Endpoint>>,
     /// How the nodes are that may be read from, if replicas are.
     pub readers: ArcSwap<Readers>,
+    /// What nodes say of themselves, if they are asked; newer without being announced.
+    pub infos: ArcSwap<NodeInfos>,
 }
 
 impl Default for Published {
@@ -87,6 +91,7 @@ impl Default for Published {
             status: ArcSwap::default(),
             suspects: ArcSwap::default(),
             readers: ArcSwap::default(),
+            infos: ArcSwap::default(),
         }
     }
 }
@@ -182,6 +187,8 @@ pub struct Source {
     pub credentials: Option<Credentials>,
     /// For the nodes.
     pub tls: Option<ClientTls>,
+    /// How often each node is asked how it is; none: never.
+    pub info_interval: Option<Duration>,
     /// Whether replicas are read from, and which; none: they are not.
     pub replica_reads: Option<ReplicaReads>,
     /// What clients may not use.
@@ -201,6 +208,7 @@ impl Source {
             kind: SourceKind::Cluster,
             credentials: None,
             tls: None,
+            info_interval: None,
             replica_reads: None,
             rules: Arc::default(),
             probe_interval,

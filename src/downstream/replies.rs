@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 
 use super::execution::Execution;
+use crate::command::class::Class;
+use crate::measure::Outcome;
 use crate::net::OutBuf;
 use crate::route::scan::Walk;
 
@@ -33,6 +35,16 @@ struct Place {
     seat: Seat,
     /// The client wants no reply: whatever comes is dropped.
     silent: bool,
+    class: Class,
+}
+
+/// The seat of a request has got its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it is counted"]
+pub struct Ended {
+    pub class: Class,
+    /// As the reply says.
+    pub outcome: Outcome,
 }
 
 /// What a seat waits for, or holds.
@@ -56,9 +68,13 @@ pub enum Seat {
 
 impl Replies {
     /// Opens the next seat and returns its number.
-    pub fn open(&mut self, seat: Seat, silent: bool) -> u32 {
+    pub fn open(&mut self, seat: Seat, silent: bool, class: Class) -> u32 {
         let number = self.first.wrapping_add(to_u32(self.seats.len()));
-        self.seats.push_back(Place { seat, silent });
+        self.seats.push_back(Place {
+            seat,
+            silent,
+            class,
+        });
         number
     }
 
@@ -76,11 +92,19 @@ impl Replies {
     }
 
     /// Fills a seat with what `write` appends; it and all that waited only for it go to `out`.
-    pub fn fill_with(&mut self, number: u32, out: &mut OutBuf, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn fill_with(
+        &mut self,
+        number: u32,
+        out: &mut OutBuf,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Ended {
         let index = number.wrapping_sub(self.first) as usize;
         let Some(place) = self.seats.get_mut(index) else {
             debug_assert!(false, "a seat is filled once");
-            return;
+            return Ended {
+                class: Class::default(),
+                outcome: Outcome::Ok,
+            };
         };
         let into = if index == 0 {
             out.tail()
@@ -89,6 +113,10 @@ impl Replies {
         };
         let at = into.len();
         write(into);
+        let ended = Ended {
+            class: place.class,
+            outcome: Outcome::of(into.get(at..).unwrap_or_default()),
+        };
         if place.silent {
             into.truncate(at);
         }
@@ -104,33 +132,35 @@ impl Replies {
             };
             self.squeeze();
         }
+        ended
     }
 
     /// Fills a seat with a whole frame.
-    pub fn fill(&mut self, number: u32, out: &mut OutBuf, frame: &[u8]) {
-        self.fill_with(number, out, |buf| buf.extend_from_slice(frame));
+    pub fn fill(&mut self, number: u32, out: &mut OutBuf, frame: &[u8]) -> Ended {
+        self.fill_with(number, out, |buf| buf.extend_from_slice(frame))
     }
 
-    /// As [`Replies::fill`], if the seat waits for a whole frame and its client wants it; else nothing is done. False: so it
-    /// was.
-    pub fn pass(&mut self, number: u32, out: &mut OutBuf, frame: &[u8]) -> bool {
+    /// As [`Replies::fill`] with a frame that is no error, or what is left of it, if the seat waits for a whole frame and its client
+    /// wants it. None: nothing was done.
+    pub fn pass(&mut self, number: u32, out: &mut OutBuf, frame: &[u8]) -> Option<Class> {
         let index = number.wrapping_sub(self.first) as usize;
-        match self.seats.get(index) {
+        let class = match self.seats.get(index) {
             Some(Place {
                 seat: Seat::Waits,
                 silent: false,
-            }) => {}
-            Some(_) | None => return false,
-        }
+                class,
+            }) => *class,
+            Some(_) | None => return None,
+        };
         if index > 0 || !self.late.is_empty() {
-            self.fill(number, out, frame);
-            return true;
+            let _ = self.fill(number, out, frame);
+            return Some(class);
         }
         out.push_copy(frame);
         self.seats.pop_front();
         self.first = self.first.wrapping_add(1);
         self.drain(out);
-        true
+        Some(class)
     }
 
     /// Whether the next thing that leaves is the reply for this seat, as it is.
@@ -140,6 +170,7 @@ impl Replies {
             Some(Place {
                 seat: Seat::Waits,
                 silent: false,
+                ..
             })
         );
         waits && number == self.first && self.late.is_empty()
@@ -161,11 +192,13 @@ impl Replies {
     }
 
     /// The reply that passes has left to its end; all that waited only for it go to `out`.
-    pub fn end_passing(&mut self, out: &mut OutBuf) {
-        if self.is_passing() {
+    pub fn end_passing(&mut self, out: &mut OutBuf) -> Option<Class> {
+        let class = self.seats.front()?.class;
+        self.is_passing().then(|| {
             self.leave(out);
             self.drain(out);
-        }
+            class
+        })
     }
 
     /// A message that no request asked for: behind every reply that has come before it.
@@ -305,19 +338,21 @@ mod tests {
     fn a_message_stands_behind_all_replies_that_came_before_it() {
         let (mut replies, mut out) = (Replies::default(), OutBuf::default());
         replies.interject(b"!0 ", &mut out);
-        let seats: Vec<u32> = (0..4).map(|_| replies.open(Seat::Waits, false)).collect();
+        let seats: Vec<u32> = (0..4)
+            .map(|_| replies.open(Seat::Waits, false, Class::Read))
+            .collect();
         replies.interject(b"!1 ", &mut out);
         assert_eq!(text(&out), "!0 !1 ");
-        replies.fill(seats[2], &mut out, b"c ");
+        let _ = replies.fill(seats[2], &mut out, b"c ");
         replies.interject(b"!2 ", &mut out);
-        replies.fill(seats[1], &mut out, b"b ");
+        let _ = replies.fill(seats[1], &mut out, b"b ");
         replies.interject(b"!3 ", &mut out);
         assert_eq!((text(&out).as_str(), replies.held_bytes()), ("!0 !1 ", 10));
-        replies.fill(seats[0], &mut out, b"a ");
+        let _ = replies.fill(seats[0], &mut out, b"a ");
         assert_eq!(text(&out), "!0 !1 a b c !2 !3 ");
         assert_eq!(replies.held_bytes(), 0);
         replies.interject(b"!4 ", &mut out);
-        replies.fill(seats[3], &mut out, b"d ");
+        let _ = replies.fill(seats[3], &mut out, b"d ");
         assert_eq!(text(&out), "!0 !1 a b c !2 !3 !4 d ");
     }
 
@@ -327,13 +362,15 @@ mod tests {
         replies.interject_twice(b"! ", &mut out);
         replies.interject_last(b"never ");
         assert_eq!(text(&out), "! ");
-        let seats: Vec<u32> = (0..3).map(|_| replies.open(Seat::Waits, false)).collect();
+        let seats: Vec<u32> = (0..3)
+            .map(|_| replies.open(Seat::Waits, false, Class::Read))
+            .collect();
         replies.interject_twice(b"!! ", &mut out);
-        replies.fill(seats[1], &mut out, b"b ");
+        let _ = replies.fill(seats[1], &mut out, b"b ");
         replies.interject(b"!b ", &mut out);
-        replies.fill(seats[0], &mut out, b"a ");
+        let _ = replies.fill(seats[0], &mut out, b"a ");
         assert_eq!(text(&out), "! !! a b !b ");
-        replies.fill(seats[2], &mut out, b"c ");
+        let _ = replies.fill(seats[2], &mut out, b"c ");
         assert_eq!(text(&out), "! !! a b !b c !! ");
     }
 }

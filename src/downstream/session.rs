@@ -10,6 +10,7 @@ use super::transaction::Transaction;
 use super::written::Written;
 use crate::clock::Now;
 use crate::command::Local;
+use crate::command::class::Class;
 use crate::config::limits::Limits;
 use crate::net::OutBuf;
 use crate::resp::request::{RequestLimits, RequestScan};
@@ -41,6 +42,8 @@ pub struct Session {
     pub naming: Option<Box<Vec<NamingBlock>>>,
     /// The client wants no reply to the request that is run (`CLIENT REPLY`).
     pub silent: bool,
+    /// Of the request that is run.
+    pub class: Class,
     /// `MULTI` has been said.
     pub transaction: Option<Box<Transaction>>,
     pub watch: Option<Box<Watch>>,
@@ -166,6 +169,7 @@ impl Session {
             selecting: None,
             naming: None,
             silent: false,
+            class: Class::default(),
             transaction: None,
             watch: None,
             splits_transactions: false,

@@ -301,11 +301,6 @@ pub fn too_many_redirections(slot: u16, count: u32) -> String {
 pub const UNEXPECTED_REPLY: &str =
     "ERR slotcar: a node's reply to a part of this request makes no sense";
 
-/// Replies that wait for this client exceed what is kept for one.
-pub fn output_limit(bytes_max: usize) -> String {
-    format!("ERR slotcar: closing, the replies waiting for this client exceed {bytes_max} bytes")
-}
-
 // ── how bytes are shown ─────────────────────────────────────────────────────────────────────────────────────────
 
 /// How much of a client's word is repeated; the servers have no such limit in these texts.
@@ -424,7 +419,6 @@ mod tests {
             hold_ran_out(Some(123), None::<&str>, Duration::from_secs(1)),
             hold_is_full(Some(1), Some("127.0.0.1:7000")),
             too_many_redirections(1, 5),
-            output_limit(1024),
             spans_nodes("flushall"),
             not_subscribed("unsubscribe"),
             cross_slot_transaction(evil, 1, &long, 2),
@@ -468,26 +462,142 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_text_about_a_fault_stands_in_the_guide_for_users() {
-        let guide = include_str!("../../docs/faults.md");
+    /// By the name of its constant or function, each text with words in place of what changes.
+    fn for_the_reference() -> Vec<(&'static str, String)> {
+        macro_rules! named {
+            ($($name:ident $(($($argument:expr),*))?,)*) => {
+                vec![$((stringify!($name), text($name $(($($argument),*))?))),*]
+            };
+        }
+        fn text(text: impl AsRef<[u8]>) -> String {
+            let text = String::from_utf8(text.as_ref().to_vec()).unwrap();
+            let numbers = [("7777", "SLOT"), ("8888", "COUNT"), ("6666", "BYTES")];
+            let text = numbers
+                .iter()
+                .fold(text, |text, (number, word)| text.replace(number, word));
+            let text = text.replace("9999.0", "TIME").replace("'*'", "'PATTERN'");
+            text.replace('|', "\\|")
+        }
         let time = Duration::from_secs(9999);
-        let texts = [
+        let (word, node) = (b"WORD".as_slice(), Some("NODE"));
+        let (key, other) = (b"KEY".as_slice(), b"OTHER".as_slice());
+        named![
+            NO_AUTH,
+            NO_AUTH_HELLO,
+            WRONG_PASS,
+            NO_PASSWORD_SET,
+            MAX_CLIENTS,
+            NO_PROTO,
+            SYNTAX,
+            INVALID_CURSOR,
+            NOT_AN_INTEGER,
+            PROTO_NOT_AN_INTEGER,
+            DB_OUT_OF_RANGE,
+            DB_NO_INT,
+            NOT_IMPORTING,
+            CLIENT_NAME,
+            CLIENT_ID,
+            CLIENT_ID_NOT_POSITIVE,
+            NO_SUCH_CLIENT,
+            MAX_AGE_NOT_AN_INTEGER,
+            MAX_AGE_NOT_POSITIVE,
+            TIMEOUT_NOT_AN_INTEGER,
+            TIMEOUT_NOT_A_FLOAT,
+            TIMEOUT_NEGATIVE,
+            TIMEOUT_OUT_OF_RANGE,
+            PAUSE_MODE,
+            WRONG_TYPE,
+            UNBLOCKED,
+            UNBLOCK_REASON,
+            CACHING_OFF,
+            CACHING_YES,
+            CACHING_NO,
+            REDIRECT_TWICE,
+            REDIRECT_TO_NOBODY,
+            PREFIX_WITHOUT_BCAST,
+            SWITCH_BCAST,
+            SWITCH_OPT,
+            OPT_WITH_BCAST,
+            OPT_IN_AND_OUT,
+            MONITORS,
+            CLUSTER_DISABLED,
+            NESTED_MULTI,
+            WATCH_IN_MULTI,
+            NOT_IN_MULTI,
+            EXEC_WITHOUT_MULTI,
+            DISCARD_WITHOUT_MULTI,
+            EXEC_ABORT,
+            TLS_EXPECTED,
+            UNEXPECTED_REPLY,
+            prefix_overlaps(word, "an existing", other),
+            not_subscribed("COMMAND"),
+            only_while_subscribed("COMMAND"),
+            unknown_subcommand_or_arity("client", word),
+            wrong_arity("COMMAND"),
+            hello_option(word),
+            client_type(word),
+            client_user(word),
+            client_info_option(word),
+            client_info_value(word),
+            cross_slot(key, 7777, other, 7777),
+            cross_slot_transaction(key, 7777, other, 7777),
+            too_many_awaited_keys(8888),
+            too_many_users(8888),
+            not_served_yet("COMMAND"),
+            refused("COMMAND", Refuse::NodeControl),
+            refused("COMMAND", Refuse::Denied),
+            refused("COMMAND", Refuse::ReadsOnly),
+            exec_abort("WHY"),
+            spans_nodes("COMMAND"),
+            transaction_too_large(6666),
+            transaction_too_wide(8888),
             unknown_outcome("NODE"),
-            hold_ran_out(Some(7777), Some("NODE"), time),
-            hold_is_full(Some(7777), Some("NODE")),
-            hold_ran_out(None, Some("NODE"), time),
+            hold_ran_out(Some(7777), node, time),
+            hold_ran_out(None, node, time),
+            node_unreachable("NODE", time),
+            hold_is_full(Some(7777), node),
+            no_topology_yet("cluster", "WHY"),
             no_topology_yet("server", "WHY"),
             too_many_redirections(7777, 8888),
-            node_unreachable("NODE", time),
-            no_topology_yet("cluster", "WHY"),
-            UNEXPECTED_REPLY.to_owned(),
-            String::from_utf8(exec_abort("WHY")).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn every_text_stands_in_the_reference_for_users() {
+        let reference = include_str!("../../docs/errors.md");
+        let texts = for_the_reference();
+        for (name, text) in &texts {
+            let row = format!("| `{text}` |");
+            assert!(
+                reference.contains(&row),
+                "docs/errors.md lacks {name}: {row}"
+            );
+        }
+        let source = include_str!("errors.rs").split("#[cfg(test)]").next();
+        for line in source.unwrap().lines() {
+            let item = line.strip_prefix("pub const ");
+            let item = item.or_else(|| line.strip_prefix("pub fn "));
+            let name = item.and_then(|item| item.split([':', '(']).next());
+            if let Some(name) = name {
+                let is_there = texts.iter().any(|(of, _)| *of == name);
+                assert!(is_there, "{name} is missing in this test");
+            }
+        }
+    }
+
+    /// What is said of bytes that are no requests is spelled where they are read.
+    #[test]
+    fn so_does_every_protocol_error() {
+        let reference = include_str!("../../docs/errors.md");
+        let sources = [
+            include_str!("../resp/request.rs"),
+            include_str!("../resp/inline.rs"),
         ];
-        for text in texts {
-            let shown = text.replace("7777", "SLOT").replace("8888", "COUNT");
-            let shown = shown.replace("9999.0", "TIME");
-            assert!(guide.contains(&format!("| `{shown}` |")), "{shown}");
+        for source in sources.map(|source| source.split("#[cfg(test)]").next().unwrap()) {
+            for (at, _) in source.match_indices("\"ERR ") {
+                let text = source[at + 1..].split(['"', '{']).next().unwrap();
+                assert!(reference.contains(&format!("`{text}")), "{text}");
+            }
         }
     }
 

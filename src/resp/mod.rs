@@ -18,3 +18,13 @@ pub enum Proto {
     Resp2,
     Resp3,
 }
+
+impl Proto {
+    /// As `HELLO` spells it.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Resp2 => 2,
+            Self::Resp3 => 3,
+        }
+    }
+}

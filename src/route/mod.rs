@@ -4,7 +4,7 @@
 //! several slots; [`scan`] walks the whole keyspace for `SCAN`; [`verdict`] judges faults; [`hold`] keeps parts that
 //! cannot go anywhere yet; [`await_keys`] says who may try which key when clients wait for keys of several
 //! slots; [`scripts`] remembers what a node may have to be told; [`channel`] says where a subscription lives; [`naming`] says
-//! under which names keys are stored. Nothing here
+//! under which names keys are stored; [`mod@reference`] says it all to people. Nothing here
 //! knows a socket, a session's state or who owns a slot now.
 
 pub mod await_keys;
@@ -15,6 +15,7 @@ pub mod naming;
 pub mod part;
 pub mod plan;
 pub mod readers;
+pub mod reference;
 pub mod scan;
 pub mod scripts;
 pub mod split;

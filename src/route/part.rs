@@ -131,6 +131,8 @@ pub struct Part {
     pub replies: u32,
     /// Its place among all parts of the worker, from 1; 0 before it has been placed. Lanes are in this order.
     pub seq: u64,
+    /// When it was placed first; [`Now::ZERO`]: nobody wants to know.
+    pub since: Now,
     /// When it was first held or resent. None: it goes its first way.
     pub troubled_since: Option<Now>,
     /// How often it has been redirected.
@@ -149,6 +151,10 @@ pub struct Part {
     pub selects: bool,
     /// A block whose answers name keys, at places that the session knows.
     pub names: bool,
+    /// One of the few whose answer is looked at, to tell what all of them are like.
+    pub sampled: bool,
+    /// It had to wait for long before it was sent.
+    pub late: bool,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
     pub misplaced: bool,
 }
@@ -168,6 +174,7 @@ impl Part {
             way: Way::Shared,
             replies: 1,
             seq: 0,
+            since: Now::ZERO,
             troubled_since: None,
             redirects: 0,
             refusals: 0,
@@ -177,6 +184,8 @@ impl Part {
             elsewhere: false,
             selects: false,
             names: false,
+            sampled: false,
+            late: false,
             misplaced: false,
         }
     }
@@ -189,7 +198,8 @@ impl Part {
     /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
     pub fn is_plain(&self) -> bool {
         let is_special = self.misplaced || self.selects || self.names || self.row.is_overheard();
-        !is_special && self.troubled_since.is_none()
+        let is_noted = self.sampled || self.late;
+        !is_special && !is_noted && self.troubled_since.is_none()
     }
 
     /// Whether parts follow one another on this way: what is sent again must not be overtaken.

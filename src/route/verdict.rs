@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::part::{Part, Way};
 use crate::clock::Now;
-use crate::command::{Connection, Flags, Local, Route};
+use crate::command::{Connection, Flags, Local, Route, Row};
 
 /// What went wrong with a part at a node or on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,10 +123,14 @@ pub fn judge(fault: Fault, part: &Part, now: Now, limits: &RetryLimits) -> Verdi
 /// Whether executing the part twice is the same as executing it once. One that waits at the node has done nothing yet,
 /// and what it may have done in its last moment is undone or told by nobody: it waits on.
 fn may_replay(part: &Part) -> bool {
-    part.row.flags.contains(Flags::READ)
-        || part.row.route == Route::Connection(Connection::Watch)
-        || part.row.route == Route::Local(Local::Select)
-        || waits(part)
+    is_harmless(part.row) || waits(part)
+}
+
+/// Whether every request of this kind may be executed twice.
+pub fn is_harmless(row: &Row) -> bool {
+    row.flags.contains(Flags::READ)
+        || row.route == Route::Connection(Connection::Watch)
+        || row.route == Route::Local(Local::Select)
 }
 
 /// Whether it waits at the node until there is something for it.

@@ -98,6 +98,23 @@ impl SlotRange {
         self.last.index() - self.first.index() + 1
     }
 
+    /// What is between and around `ranges`, which are ascending and disjoint.
+    pub fn gaps(ranges: &[Self]) -> Vec<Self> {
+        let mut gaps = Vec::new();
+        let mut next = 0;
+        for range in ranges {
+            if next < range.first.0 {
+                let last = Slot(range.first.0 - 1);
+                gaps.extend(Self::new(Slot(next), last));
+            }
+            next = range.last.0 + 1;
+        }
+        if next <= MASK {
+            gaps.extend(Self::new(Slot(next), Slot(MASK)));
+        }
+        gaps
+    }
+
     /// The slots in ascending order.
     pub fn slots(self) -> impl Iterator<Item = Slot> {
         (self.first.0..=self.last.0).map(Slot)

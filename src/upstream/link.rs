@@ -7,6 +7,8 @@ use std::io::IoSlice;
 
 use super::handshake::{Greeted, Greeting, Handshake, Login};
 use super::queue::{Orphan, Queue};
+use crate::clock::Now;
+use crate::measure::Histogram;
 use crate::resp::reply::{ReplyError, ReplyLimits, ReplyScan, ReplyScanned};
 use crate::route::part::{NodeId, Part, Profile, SessionId, Ticket};
 
@@ -61,6 +63,8 @@ pub struct Link {
     wants: usize,
     /// Who gets the oldest part's reply piece by piece, as it arrives.
     pub passing: Option<Ticket>,
+    /// Its oldest answer comes late: look at it, and at those behind it.
+    pub is_late: bool,
     /// Sessions that stopped reading because this link's queue is full.
     pub waiting_sessions: Vec<SessionId>,
     /// The node is not part of the topology any more: close once everything is answered.
@@ -132,6 +136,7 @@ impl Link {
             torn: Vec::new(),
             wants: 0,
             passing: None,
+            is_late: false,
             waiting_sessions: Vec::new(),
             retiring: false,
         }
@@ -204,12 +209,12 @@ impl Link {
         }
     }
 
-    /// Notes that the socket took `n` bytes.
-    pub fn on_written(&mut self, n: usize) {
+    /// Notes that the socket took `n` bytes; the rest as [`Queue::note_written`].
+    pub fn on_written(&mut self, n: usize, now: Now, late_before: Now, waits: &mut Histogram) {
         match &mut self.state {
             State::Dialing => debug_assert!(n == 0, "nothing is written before the dial"),
             State::Greeting { written, .. } => *written += n,
-            State::Open => self.queue.note_written(n),
+            State::Open => self.queue.note_written(n, now, late_before, waits),
         }
     }
 
@@ -263,10 +268,10 @@ impl Link {
         self.torn = bytes;
     }
 
-    /// Whether a frame that begins so is the reply to a request, and no error.
+    /// Whether a frame that begins so is the reply to a request, and no error, and nobody wants to look at it.
     pub fn takes_plain_reply(&self, beginning: &[u8]) -> bool {
         let is_plain = !matches!(beginning.first(), Some(b'-' | b'>') | None);
-        is_plain && self.is_open() && self.block_error.is_none()
+        is_plain && self.is_open() && self.block_error.is_none() && !self.is_late
     }
 
     /// How many of the bytes of a torn reply need not be seen again.

@@ -10,6 +10,8 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use crate::clock::Now;
+use crate::measure::{Batch, Histogram};
 use crate::net::Pool;
 use crate::route::part::{Part, Purpose, Ticket};
 
@@ -52,13 +54,15 @@ struct Entry {
     /// Of [`Part::replies`], those that are still to come.
     replies: u32,
     is_shared: bool,
+    /// When its last byte was written; [`Now::ZERO`]: not yet, or nobody wants to know.
+    sent_at: Now,
 }
 
 /// Whose the oldest reply is.
 #[derive(Debug)]
 pub enum Answered {
-    /// It answers this part, or is the last of its replies.
-    Part(Part),
+    /// It answers this part, or is the last of its replies; the part was sent then, as [`Queue::drop_oldest`] says.
+    Part(Part, Now),
     /// It is one of several replies to the oldest part, and not the last.
     OneOfSeveral,
 }
@@ -95,6 +99,7 @@ impl Queue {
             len,
             replies: part.replies,
             is_shared,
+            sent_at: Now::ZERO,
         });
         self.peak = self.peak.max(self.entries.len());
     }
@@ -110,22 +115,30 @@ impl Queue {
             return Some(Answered::OneOfSeveral);
         }
         let part = front.part;
-        self.drop_oldest();
-        Some(Answered::Part(part))
+        let sent_at = self.drop_oldest();
+        Some(Answered::Part(part, sent_at))
     }
 
-    /// The oldest part, which has been sent, is answered.
-    pub fn drop_oldest(&mut self) {
+    /// The oldest part, which has been sent, is answered: returns when it was sent, or [`Now::ZERO`] if nobody wanted to know.
+    pub fn drop_oldest(&mut self) -> Now {
         debug_assert!(self.sent > 0, "it has been sent");
-        if let Some(entry) = self.entries.pop_front() {
-            self.sent -= 1;
-            if entry.is_shared {
-                self.shared.pop_front();
-                self.shared_sent -= 1;
-            } else {
-                self.drop_from_log(entry.len as usize);
-            }
+        let Some(entry) = self.entries.pop_front() else {
+            return Now::ZERO;
+        };
+        self.sent -= 1;
+        if entry.is_shared {
+            self.shared.pop_front();
+            self.shared_sent -= 1;
+        } else {
+            self.drop_from_log(entry.len as usize);
         }
+        entry.sent_at
+    }
+
+    /// When the oldest part was sent that is unanswered, as [`Queue::drop_oldest`] says.
+    pub fn oldest_sent_at(&self) -> Option<Now> {
+        let entry = self.entries.front().filter(|_| self.sent > 0);
+        entry.map(|entry| entry.sent_at)
     }
 
     /// The oldest sent part and its bytes, still in the queue.
@@ -297,13 +310,22 @@ impl Queue {
         put(slices, used, self.log.get(run..at).unwrap_or_default())
     }
 
-    /// Notes that `n` of the unsent bytes have been written.
-    pub fn note_written(&mut self, mut n: usize) {
+    /// Notes that `n` of the unsent bytes have been written. How long parts had waited for that goes into `waits`;
+    /// those that have been waiting since before `late_before` are [late](Part::late).
+    pub fn note_written(
+        &mut self,
+        mut n: usize,
+        now: Now,
+        late_before: Now,
+        waits: &mut Histogram,
+    ) {
         debug_assert!(n <= self.unsent_bytes);
         self.unsent_bytes = self.unsent_bytes.saturating_sub(n);
+        let mut into = |took, times| waits.observe(took, times);
+        let mut waited = Batch::default();
         while n > 0 {
-            let Some(entry) = self.entries.get(self.sent) else {
-                return;
+            let Some(entry) = self.entries.get_mut(self.sent) else {
+                break;
             };
             let step = n.min(entry.len as usize - self.sent_of_next);
             if !entry.is_shared {
@@ -312,11 +334,18 @@ impl Queue {
             n -= step;
             self.sent_of_next += step;
             if self.sent_of_next == entry.len as usize {
+                let since = entry.part.since;
+                if since != Now::ZERO {
+                    entry.sent_at = now;
+                    entry.part.late |= since < late_before;
+                    waited.note(now, since, &mut into);
+                }
                 self.sent += 1;
                 self.sent_of_next = 0;
                 self.shared_sent += usize::from(entry.is_shared);
             }
         }
+        waited.flush(now, &mut into);
     }
 
     pub fn unsent_bytes(&self) -> usize {
@@ -411,6 +440,9 @@ mod tests {
             heals: 0,
             asking: false,
             misplaced: false,
+            since: Now::ZERO,
+            sampled: false,
+            late: false,
         };
         let state = Cell::new(1u64);
         let random = |below: usize| {
@@ -441,7 +473,7 @@ mod tests {
                 }
                 4..=5 => {
                     let mut n = random(queue.unsent_bytes() + 1);
-                    queue.note_written(n);
+                    queue.note_written(n, Now::ZERO, Now::ZERO, &mut Histogram::default());
                     while n > 0 {
                         let left = model.parts[model.sent].1.len() - model.torn;
                         let step = n.min(left);
@@ -456,7 +488,7 @@ mod tests {
                         .front()
                         .map(|(part, bytes)| (part.seq, bytes.to_vec()));
                     let answered = queue.answer().map(|answered| match answered {
-                        Answered::Part(part) => part.seq,
+                        Answered::Part(part, _) => part.seq,
                         Answered::OneOfSeveral => panic!("no part is a block"),
                     });
                     assert_eq!(answered, front.as_ref().map(|(seq, _)| *seq));

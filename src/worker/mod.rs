@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::accept::{Accepted, Door};
 use self::errands::{Dialed, Errands};
+use self::hub::report::{Detail, Report};
 use self::hub::{Hub, Live};
 use self::sockets::Sockets;
 use crate::clock::{self, Now};
@@ -48,6 +49,9 @@ const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// Connections that wait for one worker to take them.
 const WAITING_MAX: usize = 128;
+
+/// Questions that wait for one worker.
+const QUESTIONS_MAX: usize = 16;
 
 /// A worker and everything that is its own.
 pub struct Worker {
@@ -83,6 +87,7 @@ pub struct Worker {
     accepted: mpsc::Receiver<Accepted>,
     dialed: UnboundedSender<Dialed>,
     dials: UnboundedReceiver<Dialed>,
+    questions: mpsc::Receiver<Question>,
     published: Arc<Published>,
     changes: watch::Receiver<u64>,
     /// What the hub knows of the nodes.
@@ -104,6 +109,28 @@ impl Bell {
     fn ring(&self) {
         // The worker has ended if it fails.
         drop(self.0.wake());
+    }
+}
+
+/// Where a worker is asked about itself.
+#[derive(Clone)]
+pub struct Desk {
+    sender: mpsc::Sender<Question>,
+    bell: Bell,
+}
+
+struct Question {
+    detail: Detail,
+    answer: oneshot::Sender<Box<Report>>,
+}
+
+impl Desk {
+    /// What it says. None: the worker has ended, or too much has been asked already.
+    pub async fn ask(&self, detail: Detail) -> Option<Box<Report>> {
+        let (answer, answered) = oneshot::channel();
+        self.sender.try_send(Question { detail, answer }).ok()?;
+        self.bell.ring();
+        answered.await.ok()
     }
 }
 
@@ -200,11 +227,11 @@ pub fn face(facts: &NodeFacts, databases: Databases, logins: Logins) -> Face {
 }
 
 impl Worker {
-    /// A worker, to be [run](Self::run) on a thread of its own, and the way to it.
+    /// A worker, to be [run](Self::run) on a thread of its own, the way to it, and where it is asked.
     ///
     /// # Errors
     /// When the system gives no epoll instance.
-    pub fn new(setup: Setup) -> io::Result<(Self, Door)> {
+    pub fn new(setup: Setup) -> io::Result<(Self, Door, Desk)> {
         let Setup {
             hub,
             published,
@@ -222,6 +249,11 @@ impl Worker {
         let (sender, accepted) = mpsc::channel(WAITING_MAX);
         let (dialed, dials) = mpsc::unbounded_channel();
         let door = Door::new(sender, bell.clone(), shared.clone());
+        let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+        let desk = Desk {
+            sender,
+            bell: bell.clone(),
+        };
         let worker = Self {
             hub,
             poll,
@@ -248,11 +280,12 @@ impl Worker {
             accepted,
             dialed,
             dials,
+            questions,
             published,
             changes,
             learnt: None,
         };
-        Ok((worker, door))
+        Ok((worker, door, desk))
     }
 
     /// Serves until the way here is closed and all sessions have been served out, or `grace` is over.
@@ -276,6 +309,7 @@ impl Worker {
     /// Looks at the sockets, and does what follows.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.look(events, self.patience())?;
+        let began = self.now;
         self.read_on();
         self.serve_clients();
         // Who has just got a reply often asks again at once. A node that is busy can wait for that; an idle one does not.
@@ -290,6 +324,8 @@ impl Worker {
             }
             self.serve_clients();
         }
+        self.now = clock::now();
+        self.hub.note_turn(self.now.since(began));
         self.write_links();
         // Links that have room again let sessions go on.
         self.serve_clients();
@@ -344,6 +380,10 @@ impl Worker {
         }
         while let Ok(accepted) = self.accepted.try_recv() {
             self.on_arrival(accepted);
+        }
+        while let Ok(Question { detail, answer }) = self.questions.try_recv() {
+            // Whoever asked may have gone.
+            drop(answer.send(Box::new(self.hub.report(detail))));
         }
         if self.live.has_changed().unwrap_or(false) {
             self.take_live();

@@ -132,7 +132,7 @@ impl Worker {
     fn write_link(&mut self, id: LinkId) {
         // One that is being dialled writes when it is connected.
         if let Some(socket) = self.nodes.get(id.index, id.generation)
-            && let Err(down) = self.hub.write_link(id, socket)
+            && let Err(down) = self.hub.write_link(self.now, id, socket)
         {
             self.end_link(id, &down);
         }

@@ -271,7 +271,7 @@ fn clients_and_links_of_a_hub() {
             let (link, _) = hub.effects().dials.pop().expect("a dial");
             hub.on_dialed(link);
             hub.on_node_bytes(NOW, link, b"+PONG\r\n+OK\r\n", &mut |_, _| 0);
-            rig::write_link(&mut hub, link, &mut Socket::default());
+            rig::write_link(&mut hub, NOW, link, &mut Socket::default());
             hub.on_node_bytes(NOW, link, format!("*{n}\r\n").as_bytes(), &mut |_, _| 0);
             (0..n).for_each(|_| {
                 b":1\r\n"

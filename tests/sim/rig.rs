@@ -54,6 +54,8 @@ pub(crate) fn hub_keeping(
     seed: u64,
 ) -> Hub {
     let settings = Settings {
+        slow_after: None,
+        sample_every: 0,
         retry: RetryLimits {
             hold_max,
             redirects_max: limits.redirects_max,
@@ -277,6 +279,11 @@ pub(crate) fn read_link(
 }
 
 /// What a worker does when it is told that a link has something to write, or when its socket has room again.
-pub(crate) fn write_link(hub: &mut Hub, id: LinkId, socket: &mut Socket) -> Option<LinkDown> {
-    hub.write_link(id, socket).err()
+pub(crate) fn write_link(
+    hub: &mut Hub,
+    now: Now,
+    id: LinkId,
+    socket: &mut Socket,
+) -> Option<LinkDown> {
+    hub.write_link(now, id, socket).err()
 }

@@ -469,7 +469,7 @@ impl Stage {
             client.expect("a client that is there").socket.take(bytes)
         };
         let read = rig::read_link(hub, now, link.id, &mut link.socket, &mut straight);
-        if let Some(down) = read.or_else(|| rig::write_link(hub, link.id, &mut link.socket)) {
+        if let Some(down) = read.or_else(|| rig::write_link(hub, now, link.id, &mut link.socket)) {
             hub.on_link_down(now, link.id, &down);
             link.state = LinkState::Ended;
         }

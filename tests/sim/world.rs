@@ -598,7 +598,7 @@ impl World {
             wire.close(&mut self.ledger);
         }
         self.ledger.step += 1;
-        let down = read.or_else(|| rig::write_link(&mut self.hub, wire.id, &mut wire.socket));
+        let down = read.or_else(|| rig::write_link(&mut self.hub, now, wire.id, &mut wire.socket));
         wire.take_written(&mut self.ledger);
         let (has_room, has_bytes) = (wire.socket.room == usize::MAX, !wire.to_node.is_empty());
         if let Some(down) = down {

@@ -111,10 +111,7 @@ pub fn client_line(who: &Identity, extra: &Extra, face: &Face, now: Now, out: &m
         who.last_command.unwrap_or("NULL"),
         who.user().escape_ascii(),
         extra.redirect.unwrap_or(-1),
-        match who.proto {
-            Proto::Resp2 => 2,
-            Proto::Resp3 => 3,
-        },
+        who.proto.number(),
     );
     if face.is_at_least((7, 2)) {
         out.extend_from_slice(b" lib-name=");

@@ -139,13 +139,7 @@ fn greet(me: &Identity, face: &Face, out: &mut Vec<u8>) {
     write::bulk(out, "version");
     write::bulk(out, &face.version);
     write::bulk(out, "proto");
-    write::integer(
-        out,
-        match me.proto {
-            Proto::Resp2 => 2,
-            Proto::Resp3 => 3,
-        },
-    );
+    write::integer(out, i64::from(me.proto.number()));
     write::bulk(out, "id");
     write::integer(out, i64::try_from(me.id).unwrap_or(i64::MAX));
     write::bulk(out, "mode");

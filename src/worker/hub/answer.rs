@@ -8,6 +8,7 @@ use crate::clock::Now;
 use crate::command::{Connection, Merge, Route};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Session, Wait};
+use crate::measure::Outcome;
 use crate::reply::errors;
 use crate::reply::gather::Gather;
 use crate::reply::redirect::{Refusal, refusal};
@@ -24,20 +25,24 @@ impl Hub {
     /// A whole reply of a link: it belongs to the oldest part.
     pub(super) fn on_reply(&mut self, now: Now, id: LinkId, frame: &[u8]) -> Result<(), LinkDown> {
         let is_naming = self.settings.naming.is_some();
+        let slow_before = self.measures.slow_before(now);
         let Some(link) = self.link_mut(id) else {
             return Ok(());
         };
         let is_error = frame.first() == Some(&b'-');
         let names = |part: &Part| is_naming && part.row.names.is_some();
+        let is_looked_at = |part: &Part| Self::is_looked_at(part, slow_before);
         let bytes = match link.queue().front() {
             // Who may have to be asked again, and what only we can count.
-            Some((part, bytes)) if is_error || part.row.counts.is_some() || names(part) => {
+            Some((part, bytes))
+                if is_error || part.row.counts.is_some() || names(part) || is_looked_at(part) =>
+            {
                 Bytes::copy_from_slice(bytes)
             }
             Some(_) | None => Bytes::new(),
         };
-        let part = match link.queue_mut().answer() {
-            Some(Answered::Part(part)) => part,
+        let (part, sent_at) = match link.queue_mut().answer() {
+            Some(Answered::Part(part, sent_at)) => (part, sent_at),
             Some(Answered::OneOfSeveral) => {
                 if is_error && link.block_error.is_none() {
                     link.block_error = Some(frame.into());
@@ -52,6 +57,10 @@ impl Hub {
         };
         let block_error = link.block_error.take();
         let node = link.node;
+        self.measures.note_answered(now, sent_at);
+        if is_looked_at(&part) {
+            self.look_at_answer(now, node, (&part, sent_at), &bytes, frame);
+        }
         if part.misplaced {
             self.lanes.note_settled(part.target);
         }
@@ -143,7 +152,8 @@ impl Hub {
         match session.replies.seat_mut(ticket.seat) {
             Some(Seat::Waits) => {
                 session.out.adopt(&mut self.pool);
-                session.replies.fill(ticket.seat, &mut session.out, frame);
+                let ended = session.replies.fill(ticket.seat, &mut session.out, frame);
+                self.tally.note(ended.class, ended.outcome);
             }
             Some(Seat::Gathers(gather)) => {
                 let gather = *gather;
@@ -228,7 +238,8 @@ impl Hub {
         };
         match session.replies.seat_mut(ticket.seat) {
             Some(Seat::Waits | Seat::Walks(_)) => {
-                session.replies.fill(ticket.seat, &mut session.out, frame)
+                let ended = session.replies.fill(ticket.seat, &mut session.out, frame);
+                self.tally.note(ended.class, Outcome::Failed);
             }
             Some(Seat::Gathers(gather)) => {
                 let gather = *gather;
@@ -286,7 +297,8 @@ impl Hub {
             let proto = session.identity.proto;
             let Session { replies, out, .. } = session;
             out.adopt(&mut self.pool);
-            replies.fill_with(ticket.seat, out, |buf| gather.finish(proto, &face, buf));
+            let ended = replies.fill_with(ticket.seat, out, |buf| gather.finish(proto, &face, buf));
+            self.tally.note(ended.class, ended.outcome);
         }
         self.free_gather(index);
     }

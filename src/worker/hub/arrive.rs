@@ -5,6 +5,7 @@
 
 use super::{Hub, LinkPlace};
 use crate::clock::Now;
+use crate::measure::Outcome;
 use crate::resp::Proto;
 use crate::resp::reply::is_push;
 use crate::route::part::{LinkId, SessionId, Ticket};
@@ -21,7 +22,9 @@ const MEND_BYTES_MIN: usize = 16 * 1024;
 impl Hub {
     /// Bytes have come from a node.
     pub fn on_node_bytes(&mut self, now: Now, id: LinkId, bytes: &[u8], straight: Straight<'_>) {
+        self.begin_answers(now, id);
         let taken = self.take_bytes(now, id, bytes, straight);
+        self.measures.end_answers(now);
         match (taken, self.link_mut(id)) {
             (Ok(()), Some(_)) => self.after_answers(now, id),
             (Err(down), Some(_)) => {
@@ -171,13 +174,17 @@ impl Hub {
         self.pass_piece(now, ticket.session, piece, straight);
         let answered = self.link_mut(id).and_then(|link| link.queue_mut().answer());
         // Its slot may have moved in the meantime.
-        if let Some(Answered::Part(part)) = answered
-            && part.misplaced
-        {
-            self.lanes.note_settled(part.target);
+        if let Some(Answered::Part(part, sent_at)) = answered {
+            self.measures.note_answered(now, sent_at);
+            if part.misplaced {
+                self.lanes.note_settled(part.target);
+            }
         }
-        if let Some(session) = self.session_mut(ticket.session) {
-            session.replies.end_passing(&mut session.out);
+        let session = self.sessions.get_mut(ticket.session.index as usize);
+        if let Some(session) = session.filter(|s| s.generation == ticket.session.generation) {
+            if let Some(class) = session.replies.end_passing(&mut session.out) {
+                self.tally.note(class, Outcome::Ok);
+            }
             self.note_session_woken(ticket.session);
         }
     }

@@ -22,7 +22,8 @@ pub struct DoorCounts {
 }
 
 impl DoorCounts {
-    fn rows(&self) -> [(&'static str, u64); 4] {
+    /// Name and value of each.
+    pub fn rows(&self) -> [(&'static str, u64); 4] {
         [
             ("connections_received", &self.received),
             ("connections_refused", &self.refused),
@@ -37,16 +38,24 @@ impl DoorCounts {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
     pub requests: u64,
+    pub client_bytes_in: u64,
+    pub client_bytes_out: u64,
+    pub node_bytes_in: u64,
+    pub node_bytes_out: u64,
     /// Error replies made here.
     pub errors: u64,
     /// `MOVED` and `ASK` that were followed.
     pub redirections: u64,
+    /// `ASK` among them.
+    pub redirections_ask: u64,
     /// `TRYAGAIN`, `CLUSTERDOWN`, `LOADING`, … that were waited out.
     pub refusals: u64,
     /// Parts that had to wait.
     pub held: u64,
     /// Parts that were sent again because their link was lost.
     pub resent: u64,
+    /// Those that had been sent, and only read.
+    pub resent_reads: u64,
     /// Times during which parts were held, until none has been for a second.
     pub holds: u64,
     /// Parts that were answered after they had been held, redirected or sent again; the longest time that took.
@@ -94,6 +103,119 @@ pub struct Counters {
     pub replies_torn: u64,
     /// Clients that were closed because they had not asked for anything for too long.
     pub idle_clients_closed: u64,
+}
+
+impl Counters {
+    /// Puts in what another worker has counted.
+    pub fn add(&mut self, other: &Self) {
+        let longest = self.longest_delay_ms.max(other.longest_delay_ms);
+        let mut other = *other;
+        for (count, more) in self.counts_mut().into_iter().zip(other.counts_mut()) {
+            *count += *more;
+        }
+        self.longest_delay_ms = longest;
+    }
+
+    /// Every one of them: a new one does not compile before it is here.
+    fn counts_mut(&mut self) -> [&mut u64; 45] {
+        let Self {
+            requests,
+            client_bytes_in,
+            client_bytes_out,
+            node_bytes_in,
+            node_bytes_out,
+            errors,
+            redirections,
+            redirections_ask,
+            refusals,
+            held,
+            resent,
+            resent_reads,
+            holds,
+            delayed,
+            longest_delay_ms,
+            memory_shortages,
+            clients_shed,
+            hung_up,
+            silent_links_cut,
+            logins_refused,
+            replica_reads,
+            dials,
+            links_lost,
+            leases,
+            leases_reused,
+            transactions_split,
+            spread_waits,
+            spread_looks,
+            spread_tries,
+            spread_tries_in_vain,
+            put_back,
+            scripts_healed,
+            cache_flushes,
+            subscriptions,
+            resubscriptions,
+            messages,
+            slow_subscribers_cut,
+            slow_readers_cut,
+            replies_torn,
+            idle_clients_closed,
+            given_up:
+                GivenUp {
+                    unknown_outcome,
+                    hold_ran_out,
+                    hold_full,
+                    unreachable,
+                    no_topology,
+                },
+        } = self;
+        [
+            requests,
+            client_bytes_in,
+            client_bytes_out,
+            node_bytes_in,
+            node_bytes_out,
+            errors,
+            redirections,
+            redirections_ask,
+            refusals,
+            held,
+            resent,
+            resent_reads,
+            holds,
+            delayed,
+            longest_delay_ms,
+            memory_shortages,
+            clients_shed,
+            hung_up,
+            silent_links_cut,
+            logins_refused,
+            replica_reads,
+            dials,
+            links_lost,
+            leases,
+            leases_reused,
+            transactions_split,
+            spread_waits,
+            spread_looks,
+            spread_tries,
+            spread_tries_in_vain,
+            put_back,
+            scripts_healed,
+            cache_flushes,
+            subscriptions,
+            resubscriptions,
+            messages,
+            slow_subscribers_cut,
+            slow_readers_cut,
+            replies_torn,
+            idle_clients_closed,
+            unknown_outcome,
+            hold_ran_out,
+            hold_full,
+            unreachable,
+            no_topology,
+        ]
+    }
 }
 
 /// Parts whose clients were told that they could not be served, by reason.
@@ -185,7 +307,7 @@ impl Settings {
 pub(super) struct Census {
     sessions: u64,
     /// They wait for one request's answer.
-    blocked: u64,
+    pub(super) blocked: u64,
 }
 
 /// What a hub has to keep at the moment. A hub that nobody uses has at most links.
@@ -200,6 +322,26 @@ pub struct Load {
     pub held_bytes: usize,
     /// Requests whose parts are being gathered.
     pub gathers: usize,
+}
+
+impl Load {
+    /// Puts in what another worker has.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            sessions,
+            links,
+            queued,
+            held,
+            held_bytes,
+            gathers,
+        } = other;
+        self.sessions += sessions;
+        self.links += links;
+        self.queued += queued;
+        self.held += held;
+        self.held_bytes += held_bytes;
+        self.gathers += gathers;
+    }
 }
 
 impl Hub {

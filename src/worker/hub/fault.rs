@@ -60,6 +60,7 @@ impl Hub {
         match verdict {
             Verdict::Follow => {
                 self.counters.redirections += 1;
+                self.counters.redirections_ask += u64::from(matches!(refusal, Refusal::Ask { .. }));
                 match (refusal, named) {
                     (Refusal::Ask { .. }, Some(node)) => self.follow_ask(now, part, node, bytes),
                     (_, Some(_)) => self.place_again(now, Held { part, bytes }),
@@ -111,6 +112,7 @@ impl Hub {
                 part.refusals = part.refusals.saturating_add(u8::from(sent));
                 part.troubled_since.get_or_insert(now);
                 self.counters.resent += 1;
+                self.counters.resent_reads += u64::from(sent);
                 self.place_again(now, Held { part, bytes });
             }
         }

@@ -18,12 +18,14 @@ mod leave;
 mod links;
 mod local;
 mod logins;
+mod measures;
 mod monitor;
 mod names;
 mod owners;
 mod place;
 mod pubsub;
 mod readers;
+pub mod report;
 mod request;
 mod scan;
 mod scripts;
@@ -49,6 +51,7 @@ use slab::Slab;
 
 pub use self::arrive::Straight;
 pub use self::facts::{Counters, DoorCounts, Load};
+pub use self::measures::{Slow, Stages};
 use self::owners::Owners;
 pub use self::serve::{Served, Socket};
 use crate::clock::Now;
@@ -59,6 +62,7 @@ use crate::config::{Logins, ReadFrom, UnknownOutcome};
 use crate::control::Hint;
 use crate::downstream::local::{Face, Identity};
 use crate::downstream::session::Session;
+use crate::measure::Tally;
 use crate::net::Pool;
 use crate::reply::gather::Gather;
 use crate::resp::reply::ReplyLimits;
@@ -92,6 +96,10 @@ pub struct Live {
     pub client_idle_timeout: Option<Duration>,
     /// How long a session reads at the primary what it has written.
     pub read_own_writes: Duration,
+    /// What takes longer is remembered. None: nothing is.
+    pub slow_after: Option<Duration>,
+    /// One of so many requests is sampled; 0: none.
+    pub sample_every: u32,
 }
 
 /// What a hub is told at its start; of it only what is [`Live`] changes.
@@ -113,6 +121,10 @@ pub struct Settings {
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written.
     pub read_own_writes: Duration,
+    /// What takes longer is remembered. None: nothing is.
+    pub slow_after: Option<Duration>,
+    /// One of so many requests is sampled; 0: none.
+    pub sample_every: u32,
     /// Where we are.
     pub zone: Option<String>,
     /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
@@ -193,6 +205,8 @@ pub struct Hub {
     random: u64,
     effects: Effects,
     counters: Counters,
+    tally: Tally,
+    measures: measures::Measures,
 }
 
 #[derive(Debug)]
@@ -292,6 +306,12 @@ impl Hub {
             link_pool: Pool::new(SPARE_BYTES_MAX, SPARE_BUFFER_BYTES_MAX),
             effects: Effects::default(),
             counters: Counters::default(),
+            tally: Tally::default(),
+            measures: measures::Measures::new(
+                &settings.limits,
+                settings.slow_after,
+                settings.sample_every,
+            ),
             settings,
         }
     }
@@ -345,6 +365,8 @@ impl Hub {
             return;
         }
         let gone = self.owners.replace(topology);
+        gone.iter()
+            .for_each(|node| self.measures.forget_node(*node));
         self.choose_readers();
         self.retire_links(now, &gone);
         let abandoned = self.owners.abandoned();
@@ -380,6 +402,8 @@ impl Hub {
             clients_max,
             client_idle_timeout,
             read_own_writes,
+            slow_after,
+            sample_every,
         } = *live;
         settings.retry.hold_max = hold_max;
         settings.unknown_outcome = unknown_outcome;
@@ -387,6 +411,7 @@ impl Hub {
         settings.clients_max = clients_max;
         settings.client_idle_timeout = client_idle_timeout;
         settings.read_own_writes = read_own_writes;
+        self.measures.take_live(slow_after, sample_every);
         self.idle_clients_check = client_idle_timeout.map(|_| now);
     }
 

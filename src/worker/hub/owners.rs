@@ -306,6 +306,12 @@ impl Owners {
         self.nodes.iter_mut().map(|node| &mut node.idle)
     }
 
+    /// As [`Owners::nodes`], with their numbers.
+    pub(crate) fn numbered_nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        let nodes = (0..).map(NodeId).zip(&self.nodes);
+        nodes.filter(|(_, node)| node.known)
+    }
+
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|n| n.known)
     }

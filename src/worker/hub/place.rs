@@ -42,8 +42,7 @@ impl Hub {
     /// Sends a part to whoever serves its target, behind everything of its target that waits.
     pub(super) fn place(&mut self, now: Now, mut part: Part, body: Body<'_>) {
         if part.seq == 0 {
-            self.placed += 1;
-            part.seq = self.placed;
+            self.begin_part(now, &mut part);
             if !self.standing.is_empty()
                 && let Some(bytes) = self.on_tracked_part(&mut part, &body)
             {

@@ -102,6 +102,10 @@ impl Hub {
             }
             return None;
         }
+        // Which replica a session is given, and whether, changes from request to request.
+        if row.walks() {
+            return None;
+        }
         let written = session.written.as_ref();
         if written.is_some_and(|written| written.has(slot, now)) || session.standing.is_some() {
             return None;

@@ -4,10 +4,12 @@ use bytes::{Buf, BytesMut};
 
 use super::Hub;
 use crate::clock::Now;
+use crate::command::class::Class;
 use crate::command::lookup::Lookup;
 use crate::command::{Connection, Local, Merge, Route, Row, Script, check};
-use crate::downstream::replies::Seat;
+use crate::downstream::replies::{Ended, Seat};
 use crate::downstream::session::Wait;
+use crate::measure::Outcome;
 use crate::reply::{errors, info};
 use crate::resp::inline;
 use crate::resp::request::{ProtocolError, Request, RequestScan, Scanned};
@@ -174,6 +176,7 @@ impl Hub {
         self.counters.requests += 1;
         if let Some(session) = self.session_mut(id) {
             session.silent = !session.identity.take_reply_wish();
+            session.class = row.map_or(Class::default(), Row::class);
             session.identity.last_command = row.map(|row| row.name);
         }
         if !self.standing.is_empty() {
@@ -269,6 +272,9 @@ impl Hub {
             return self.run_bound(now, id, connection, row, request);
         }
         self.note_request(id, Some(row));
+        if matches!(plan, Plan::Slot(_) | Plan::Split) {
+            self.sample_request(now, row, request);
+        }
         match plan {
             Plan::Slot(slot) => self.send_whole(now, id, row, slot, request),
             Plan::Split => self.send_split(now, id, row, request),
@@ -395,8 +401,12 @@ impl Hub {
             return;
         };
         session.out.adopt(&mut self.pool);
-        let seat = session.replies.open(Seat::Waits, session.silent);
-        session.replies.fill_with(seat, &mut session.out, write);
+        let (silent, class) = (session.silent, session.class);
+        let seat = session.replies.open(Seat::Waits, silent, class);
+        let Ended { class, outcome } = session.replies.fill_with(seat, &mut session.out, write);
+        let is_ours = outcome == Outcome::Error;
+        let outcome = if is_ours { Outcome::Failed } else { outcome };
+        self.tally.note(class, outcome);
         self.note_session_woken(id);
     }
 

@@ -111,7 +111,9 @@ impl Hub {
         let cursor = items.next().and_then(|c| c.text()).and_then(parse_cursor);
         let (Some(cursor), Some(keys)) = (cursor, items.next()) else {
             // An error, or nothing that we know: the client sees what the node said.
-            return session.replies.fill(ticket.seat, &mut session.out, frame);
+            let ended = session.replies.fill(ticket.seat, &mut session.out, frame);
+            self.tally.note(ended.class, ended.outcome);
+            return;
         };
         let Some(Seat::Walks(walk)) = session.replies.seat_mut(ticket.seat) else {
             return;
@@ -122,13 +124,13 @@ impl Hub {
             Ok(mut book) if goes_on => book.keep(std::mem::take(walk)),
             Ok(_) | Err(_) => 0,
         };
-        session
-            .replies
-            .fill_with(ticket.seat, &mut session.out, |buf| {
-                write::array(buf, 2);
-                write::bulk(buf, token.to_string().as_bytes());
-                buf.extend_from_slice(keys.bytes());
-            });
+        let step = |buf: &mut Vec<u8>| {
+            write::array(buf, 2);
+            write::bulk(buf, token.to_string().as_bytes());
+            buf.extend_from_slice(keys.bytes());
+        };
+        let ended = (session.replies).fill_with(ticket.seat, &mut session.out, step);
+        self.tally.note(ended.class, ended.outcome);
     }
 }
 

@@ -156,7 +156,7 @@ impl Hub {
     /// Opens the next seat of a session: its ticket for part 0, and the session's profile.
     pub(super) fn open_seat(&mut self, id: SessionId, seat: Seat) -> Option<(Ticket, Profile)> {
         let session = self.session_mut(id)?;
-        let seat = session.replies.open(seat, session.silent);
+        let seat = session.replies.open(seat, session.silent, session.class);
         Some((
             Ticket {
                 session: id,

@@ -72,6 +72,7 @@ impl Hub {
                 Served::Waits
             }
             Ok(n) => {
+                self.counters.client_bytes_in += n as u64;
                 self.on_client_bytes(now, id, buf.get(..n).unwrap_or_default());
                 if socket.may_read() {
                     Served::HasMore
@@ -100,8 +101,9 @@ impl Hub {
             let Some(session) = session.filter(|s| s.generation == id.generation) else {
                 return Served::Over;
             };
-            if session.write(now, socket, &mut self.pool).is_err() {
-                return Served::Over;
+            match session.write(now, socket, &mut self.pool) {
+                Ok(n) => self.counters.client_bytes_out += n,
+                Err(_) => return Served::Over,
             }
             if let Some(end) = session.end() {
                 return end;
@@ -142,6 +144,7 @@ impl Hub {
             Ok(0) => Err(LinkDown::Lost("closed by the node".into())),
             Ok(n) => {
                 let bytes = buf.get(..n).unwrap_or_default();
+                self.counters.node_bytes_in += n as u64;
                 self.on_node_bytes(now, id, bytes, straight);
                 Ok(socket.may_read())
             }
@@ -155,7 +158,13 @@ impl Hub {
     ///
     /// # Errors
     /// The link has ended. The hub has yet to be told, unless it is [`LinkDown::Retired`].
-    pub fn write_link(&mut self, id: LinkId, socket: &mut impl Socket) -> Result<(), LinkDown> {
+    pub fn write_link(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        socket: &mut impl Socket,
+    ) -> Result<(), LinkDown> {
+        let late_before = self.measures.slow_before(now);
         let place = self.links.get_mut(id.index as usize);
         let Some(place) = place.filter(|place| place.generation == id.generation) else {
             return Err(LinkDown::Retired);
@@ -168,7 +177,11 @@ impl Hub {
             }
             match socket.write(slices.get(..used).unwrap_or_default()) {
                 Ok(0) => return Err(LinkDown::Lost("takes no bytes".into())),
-                Ok(n) => place.link.on_written(n),
+                Ok(n) => {
+                    self.counters.node_bytes_out += n as u64;
+                    let waits = &mut self.measures.stages.wait;
+                    place.link.on_written(n, now, late_before, waits);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(LinkDown::Lost(error.to_string())),
             }
@@ -188,8 +201,9 @@ impl Hub {
 }
 
 impl Session {
-    /// Writes what there is for the client, as much as its socket takes.
-    fn write(&mut self, now: Now, socket: &mut impl Socket, pool: &mut Pool) -> io::Result<()> {
+    /// Writes what there is for the client, as much as its socket takes: says how many bytes that was.
+    fn write(&mut self, now: Now, socket: &mut impl Socket, pool: &mut Pool) -> io::Result<u64> {
+        let mut all = 0;
         while !self.out.is_empty() {
             let written = match self.out.one_slice() {
                 Some(bytes) => socket.write(&[IoSlice::new(bytes)]),
@@ -202,15 +216,16 @@ impl Session {
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
+                    all += n as u64;
                     self.identity.last_active = now;
                     self.out.advance(n);
                     self.out.release(pool);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Whether the connection is to end now, and how.

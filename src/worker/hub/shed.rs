@@ -118,7 +118,10 @@ impl Hub {
         let worst = held.into_iter().max_by_key(|(_, bytes)| *bytes);
         let Some((id, bytes)) = worst else {
             if !std::mem::replace(&mut self.shortage.told, true) {
-                tracing::warn!("memory is short, and no client holds much of it");
+                tracing::warn!(
+                    event = "memory",
+                    "memory is short, and no client holds much of it"
+                );
             }
             return;
         };
@@ -129,6 +132,7 @@ impl Hub {
         self.lanes.forget(|part| session_of(part) == Some(id));
         if let Some(session) = self.session_mut(id) {
             tracing::warn!(
+                event = "memory",
                 client = session.identity.id,
                 bytes,
                 "cut: memory is short, and this client holds most of it"

@@ -8,6 +8,7 @@ use crate::clock::Now;
 use crate::command::Row;
 use crate::config::ReadFrom;
 use crate::downstream::replies::Seat;
+use crate::measure::Outcome;
 use crate::resp::request::Request;
 use crate::route::naming::databases::Tag;
 use crate::route::naming::requests::write_tagged;
@@ -76,17 +77,24 @@ impl Hub {
         }
         session.silent = !session.identity.take_reply_wish();
         session.identity.last_command = Some(row.name);
-        let seat = session.replies.open(Seat::Waits, session.silent);
+        let class = row.plain_class();
+        let seat = session.replies.open(Seat::Waits, session.silent, class);
         let ticket = Ticket {
             session: id,
             seat,
             part: 0,
         };
+        let sampled = self.measures.is_sampled();
+        if sampled {
+            self.measures.note_key(now, request.arg(key), row);
+        }
         self.counters.requests += 1;
         self.counters.replica_reads += u64::from(is_elsewhere);
         self.placed += 1;
         let part = Part {
             seq: self.placed,
+            since: now,
+            sampled,
             elsewhere: is_elsewhere,
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
@@ -146,6 +154,9 @@ impl Hub {
         }
         let mut rest = frame;
         let is_large = frame.len() >= self.settings.limits.reply_straight_bytes_min;
+        if is_large && let Some((part, request)) = link.queue().front() {
+            self.measures.note_value(part.row, request, frame.len());
+        }
         if is_large && session.out.is_empty() && session.replies.is_next(ticket.seat) {
             let taken = straight(ticket.session, frame);
             session.identity.last_active = now;
@@ -154,10 +165,12 @@ impl Hub {
         if !rest.is_empty() {
             session.out.adopt(&mut self.pool);
         }
-        if !session.replies.pass(ticket.seat, &mut session.out, rest) {
+        let Some(class) = session.replies.pass(ticket.seat, &mut session.out, rest) else {
             return false;
-        }
-        link.queue_mut().drop_oldest();
+        };
+        self.tally.note(class, Outcome::Ok);
+        let sent_at = link.queue_mut().drop_oldest();
+        self.measures.note_answered(now, sent_at);
         let waiting_bytes = session.out.len() + session.replies.held_bytes();
         if waiting_bytes > self.settings.limits.session_output_bytes_max {
             self.note_session_woken(ticket.session);
@@ -182,7 +195,8 @@ impl Hub {
         };
         let is_last = gather.on_reply(usize::from(ticket.part), frame);
         if let Some(link) = self.link_mut(id) {
-            link.queue_mut().drop_oldest();
+            let sent_at = link.queue_mut().drop_oldest();
+            self.measures.note_answered(now, sent_at);
         }
         if is_last {
             self.finish_gather(now, ticket, index);

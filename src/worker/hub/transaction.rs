@@ -498,7 +498,8 @@ impl Hub {
             *seat = Seat::Waits;
         }
         if let Some(session) = self.session_mut(ticket.session) {
-            session.replies.fill(ticket.seat, &mut session.out, frame);
+            let ended = session.replies.fill(ticket.seat, &mut session.out, frame);
+            self.tally.note(ended.class, ended.outcome);
         }
         self.note_session_woken(ticket.session);
     }

@@ -106,6 +106,7 @@ impl Hub {
             return;
         }
         tracing::info!(
+            event = "hold_over",
             delayed = self.counters.delayed - hold.delayed,
             given_up = self.counters.given_up.sum() - hold.given_up,
             longest_delay_ms = hold.longest_delay.as_millis(),

@@ -265,7 +265,8 @@ impl Stage {
         };
         let (hub, socket) = (&mut self.hub, &mut wire.socket);
         let read = rig::read_link(hub, self.now, wire.id, socket, &mut straight);
-        let down = read.or_else(|| rig::write_link(&mut self.hub, wire.id, &mut wire.socket));
+        let down =
+            read.or_else(|| rig::write_link(&mut self.hub, self.now, wire.id, &mut wire.socket));
         wire.asked.append(&mut wire.socket.taken);
         if let Some(down) = down {
             self.end_link(at, down);

@@ -243,7 +243,7 @@ impl Hub {
     }
 
     fn on_topic_answered(&mut self, now: Now, id: LinkId, node: NodeId) {
-        let Some(Answered::Part(part)) = self.link_mut(id).and_then(|l| l.queue_mut().answer())
+        let Some(Answered::Part(part, _)) = self.link_mut(id).and_then(|l| l.queue_mut().answer())
         else {
             return;
         };
