@@ -17,6 +17,8 @@
 #   abuse         clients that are too many, too slow or too large: what others notice (tests/abuse/run.sh has a longer one)
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
 #   frameworks    job frameworks with default settings and workers of their own, likewise; a primary dies while they work
+#   deploy        the image's, Kubernetes', Helm's, Prometheus' and systemd's files are well-formed, and a pod of them works; SLOTCAR_BIN
+#                 likewise
 #   demo          deploy/demo.sh serves, and leaves nothing behind
 #
 # Exits with 1 when anything failed; the last line counts tests, and each stage that has no tests of its own as one.
@@ -25,7 +27,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients frameworks demo)
+ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients frameworks deploy demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -208,6 +210,12 @@ stage_frameworks() {
     bounded tests/clients/frameworks.sh "$kind" || failed+=" $kind"
   done
   [[ -z $failed ]] || die "job frameworks failed before:$failed"
+}
+
+stage_deploy() {
+  build_slotcar
+  export SLOTCAR_BIN
+  bounded tests/deploy.sh
 }
 
 stage_demo() {
