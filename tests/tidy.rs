@@ -45,6 +45,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock", "config", "net", "resp", "command", "topology", "route", "reply",
         ],
     ),
+    (
+        // What a cluster would do, by the code that does it; what sessions would be told is `downstream`'s.
+        "audit",
+        &[
+            "config",
+            "resp",
+            "command",
+            "topology",
+            "route",
+            "downstream",
+        ],
+    ),
     // What moves.
     (
         "control",
@@ -67,6 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "reply",
             "upstream",
             "downstream",
+            "audit",
             // What it publishes, and what it is told.
             "control",
         ],
@@ -74,7 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "clock", "config", "net", "command", "topology", "control", "worker",
+            "clock", "config", "net", "command", "topology", "audit", "control", "worker",
         ],
     ),
     (
@@ -91,6 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "reply",
             "upstream",
             "downstream",
+            "audit",
             "control",
             "worker",
             "admin",

@@ -119,6 +119,7 @@ pub(super) fn settings(
         read_from: config.read_from,
         read_own_writes: config.read_own_writes,
         zone: config.zone.clone(),
+        audit_databases: config.audits.then_some(config.databases),
         greeting: Greeting {
             user: credentials.and_then(|c| c.username.clone()),
             password: credentials.map(|c| c.password.clone()),

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod learn;
 pub mod lookup;
 pub mod rules;
+pub mod single;
 pub mod streams;
 pub mod table;
 #[cfg(test)]
