@@ -36,13 +36,6 @@ pub struct Scratch {
     splitter: Splitter,
 }
 
-impl Clone for Scratch {
-    /// There is nothing to be kept.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
 /// What is to be said of a request.
 #[derive(Debug, Default)]
 pub struct Judged {
@@ -106,7 +99,11 @@ impl Cluster {
             .naming
             .as_ref()
             .is_some_and(|naming| naming.request(database, row, request, keys, bytes, args));
-        let stored = if is_other { Request { bytes, args } } else { request };
+        let stored = if is_other {
+            Request { bytes, args }
+        } else {
+            request
+        };
         (stored, keys, splitter)
     }
 
@@ -129,10 +126,14 @@ impl Cluster {
             target.database = to;
         }
         let patterns = sort_patterns(row, request).into_iter();
-        named.extend(patterns.filter(|found| !found.is_element).map(|found| Named {
-            is_pattern: true,
-            ..key(found.at, database)
-        }));
+        named.extend(
+            patterns
+                .filter(|found| !found.is_element)
+                .map(|found| Named {
+                    is_pattern: true,
+                    ..key(found.at, database)
+                }),
+        );
         named
     }
 
@@ -211,7 +212,11 @@ impl Cluster {
         let patterns = sort_patterns(row, stored);
         let is_refused = |element: bool| {
             let sorts = asker.sorts;
-            let knows = if element { sorts.elements } else { sorts.patterns };
+            let knows = if element {
+                sorts.elements
+            } else {
+                sorts.patterns
+            };
             !knows && patterns.iter().any(|found| found.is_element == element)
         };
         if is_refused(true) || is_refused(false) {

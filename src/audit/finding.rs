@@ -93,14 +93,18 @@ impl Finding {
     pub const fn about(self) -> &'static str {
         match self {
             Self::CrossSlot => "one command with keys in several slots: refused (CROSSSLOT)",
-            Self::CrossSlotScript => "a script or function with keys in several slots: refused (CROSSSLOT)",
+            Self::CrossSlotScript => {
+                "a script or function with keys in several slots: refused (CROSSSLOT)"
+            }
             Self::CrossSlotTransaction => {
                 "keys of a transaction, or watched ones, in several slots: refused (CROSSSLOT), and EXEC with it"
             }
             Self::TransactionOverNodes => {
                 "between MULTI and EXEC, and for every node: refused, and EXEC with it"
             }
-            Self::SortByPattern => "SORT with BY or GET of keys that may be anywhere: refused by the nodes",
+            Self::SortByPattern => {
+                "SORT with BY or GET of keys that may be anywhere: refused by the nodes"
+            }
             Self::OtherDatabase => {
                 "another database than 0: refused, as far as --databases does not help"
             }

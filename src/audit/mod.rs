@@ -200,8 +200,7 @@ impl Audit {
             return Story::default();
         };
         // It has ended in a way that is no request of its own: a wrong EXEC, a switch of the protocol.
-        let is_over = story.is_in_transaction() && !asker.in_transaction
-            || !asker.in_transaction && !asker.watches;
+        let is_over = !asker.in_transaction && (story.is_in_transaction() || !asker.watches);
         if is_over {
             self.end(&story);
             return Story::default();
@@ -287,7 +286,11 @@ impl Audit {
     ) {
         let is_story = is_told(asker, row);
         let mut own = Bundle::default();
-        let bundle = if is_story { &mut story.bundle } else { &mut own };
+        let bundle = if is_story {
+            &mut story.bundle
+        } else {
+            &mut own
+        };
         for (key, pattern) in keys.iter().zip(patterns) {
             bundle.add(pattern.as_ref(), key);
         }

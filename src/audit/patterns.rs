@@ -286,8 +286,7 @@ mod tests {
             .flat_map(|a| (b'a'..=b'c').map(move |b| [char::from(a), char::from(b)]))
             .map(|[a, b]| format!("t:{a}{b}:n"))
             .collect();
-        let (mut one, mut two, mut all) =
-            (Patterns::new(99), Patterns::new(99), Patterns::new(99));
+        let (mut one, mut two, mut all) = (Patterns::new(99), Patterns::new(99), Patterns::new(99));
         for (at, key) in keys.iter().enumerate() {
             let half = if at < 30 { &mut one } else { &mut two };
             half.note(key.as_bytes());
@@ -309,7 +308,9 @@ mod tests {
         for _ in 0..20_000 {
             let mut key = Vec::new();
             for _ in 0..6 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 key.push(b"abcdefgh:/.-{}_#"[(random >> 60) as usize]);
             }
             if let Some(pattern) = patterns.note(&key) {

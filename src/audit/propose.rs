@@ -86,7 +86,9 @@ fn join_all(
         groups.join(patterns);
         // Another group's rule may fit keys of this one.
         let shape = known.shapes.get(patterns);
-        let keys = shape.iter().flat_map(|shape| shape.examples.iter().flatten());
+        let keys = shape
+            .iter()
+            .flat_map(|shape| shape.examples.iter().flatten());
         for key in keys {
             let rule = naming.and_then(|naming| naming.rule_of(&key.name));
             let taker = rule.and_then(|rule| made.group_with(&rule.tag));
@@ -155,10 +157,14 @@ fn made_of(known: &Known<'_>, groups: &Groups) -> Made {
     let mut tags: BTreeSet<String> = known.rules.iter().map(|rule| bare_tag(&rule.tag)).collect();
     let groups = groups.all().into_iter().map(|patterns| {
         let rules = rules_of(known, &patterns);
-        let first = rules.first().map(|rule| text(rule)).unwrap_or_default();
-        let own = Rule::own_tag(&first);
+        let mut telling: Vec<&[u8]> = rules.iter().map(|rule| &**rule).collect();
+        telling.sort_by_key(|rule| (std::cmp::Reverse(literals(rule)), *rule));
+        let beginnings = beginning_of(&patterns).into_iter().chain(telling);
+        let own = beginnings.map(|beginning| Rule::own_tag(&text(beginning)).to_owned());
+        let own = own.into_iter().find(|own| own != NO_TAG);
+        let own = own.unwrap_or_else(|| NO_TAG.to_owned());
         let tag = (1..).map(|n| match n {
-            1 => own.to_owned(),
+            1 => own.clone(),
             n => format!("{own}-{n}"),
         });
         let tag = tag.into_iter().find(|tag| !tags.contains(tag));
@@ -176,7 +182,7 @@ impl Made {
     fn whole(known: &Known<'_>) -> Self {
         let all = known.patterns.keys().cloned().collect();
         Self {
-            groups: vec![(all, "all".to_owned(), vec![EVERYTHING.into()])],
+            groups: vec![(all, NO_TAG.to_owned(), vec![EVERYTHING.into()])],
         }
     }
 
@@ -208,7 +214,9 @@ impl Made {
     fn proposal(&self, known: &Known<'_>, remaining: Vec<Vec<Pattern>>) -> Proposal {
         let naming = self.naming(known);
         let fits = |seen: &Seen, tag: &str| {
-            let rule = naming.as_ref().and_then(|naming| naming.rule_of(&seen.example));
+            let rule = naming
+                .as_ref()
+                .and_then(|naming| naming.rule_of(&seen.example));
             rule.is_some_and(|rule| bare_tag(&rule.tag) == tag)
         };
         let rules = self.rules();
@@ -233,7 +241,11 @@ impl Proposal {
     pub fn rules(&self) -> Vec<&str> {
         let rules = self.groups.iter().flat_map(|group| &group.rules);
         let mut rules: Vec<&str> = rules.map(String::as_str).collect();
-        let pattern = |rule: &str| Rule::parse(rule).map(|rule| rule.pattern).unwrap_or_default();
+        let pattern = |rule: &str| {
+            Rule::parse(rule)
+                .map(|rule| rule.pattern)
+                .unwrap_or_default()
+        };
         rules.sort_by_key(|rule| (std::cmp::Reverse(literals(&pattern(rule))), pattern(rule)));
         rules
     }
@@ -287,6 +299,16 @@ fn rules_of(known: &Known<'_>, patterns: &[Pattern]) -> Vec<Pattern> {
     needed
 }
 
+/// What all of them begin with, up to a separator.
+fn beginning_of(patterns: &[Pattern]) -> Option<&[u8]> {
+    let first = patterns.first()?;
+    let is_shared = |beginning: &&[u8]| patterns.iter().all(|other| other.starts_with(beginning));
+    beginnings(first)
+        .into_iter()
+        .filter(is_shared)
+        .max_by_key(|beginning| beginning.len())
+}
+
 /// How a pattern begins, up to each of its separators, the shortest first; nothing that could be any key.
 fn beginnings(pattern: &[u8]) -> Vec<&[u8]> {
     let special = pattern.iter().position(|byte| b"*?".contains(byte));
@@ -314,7 +336,11 @@ fn literals(pattern: &[u8]) -> usize {
 fn spelled(pattern: &[u8], tag: &str) -> String {
     let pattern = text(pattern);
     let is_own = Rule::own_tag(&pattern) == tag;
-    if is_own { pattern } else { format!("{pattern}={tag}") }
+    if is_own {
+        pattern
+    } else {
+        format!("{pattern}={tag}")
+    }
 }
 
 fn text(pattern: &[u8]) -> String {
@@ -327,7 +353,154 @@ fn bare_tag(tag: &[u8]) -> String {
 }
 
 const EVERYTHING: &[u8] = b"*";
+/// The tag of a pattern that begins with nothing in particular.
+const NO_TAG: &str = "all";
 /// So often groups are joined and rules tried before it is one rule for all.
 const ROUNDS_MAX: usize = 32;
 /// A beginning without a separator has at least so many letters.
 const WORD_LEN_MIN: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::patterns::Patterns;
+    use crate::audit::shapes::{Bundle, Named, Shapes};
+
+    /// The rules for an app whose requests name these keys, which all have to be in one slot each time; `alone`: on their own.
+    fn rules_for(requests: &[&str], alone: &str, rules: &[&str]) -> (Vec<String>, usize) {
+        let mut patterns = Patterns::new(100);
+        let mut shapes = Shapes::new(100);
+        let existing: Vec<Rule> = rules
+            .iter()
+            .map(|rule| Rule::parse(rule).unwrap())
+            .collect();
+        let naming = Naming::new(&existing, 1);
+        for key in alone.split_whitespace() {
+            patterns.note(key.as_bytes());
+        }
+        for request in requests {
+            let mut bundle = Bundle::default();
+            let mut slots = BTreeSet::new();
+            for key in request.split(' ') {
+                let named = Named {
+                    name: key.as_bytes().into(),
+                    database: 0,
+                    is_pattern: key.contains('*'),
+                };
+                let pattern = patterns.note(named.key());
+                bundle.add(pattern.as_ref(), &named);
+                slots.insert(named.slot(naming.as_ref()));
+            }
+            shapes.note(&bundle, slots.len() > 1 || slots.contains(&None));
+        }
+        let proposal = propose(&Known {
+            patterns: &patterns.all(),
+            shapes: &shapes.all(&patterns),
+            rules: &existing,
+            databases: 1,
+        });
+        let rules = proposal.rules().into_iter().map(str::to_owned).collect();
+        (rules, proposal.remaining.len())
+    }
+
+    #[test]
+    fn rules_are_few_and_bring_together_what_belongs_together() {
+        let cases: &[(&[&str], &str, &[&str], &[&str])] = &[
+            (&[], "a b c", &[], &[]),
+            // A hash tag does it already.
+            (&["{u1}a {u1}b"], "", &[], &[]),
+            (
+                &["bull:jobs:wait bull:jobs:active bull:jobs:7"],
+                "user:1",
+                &[],
+                &["bull:jobs:*"],
+            ),
+            // Each queue has a slot of its own.
+            (
+                &["q:a:wait q:a:active", "q:b:wait q:b:active"],
+                "",
+                &[],
+                &["q:a:*", "q:b:*"],
+            ),
+            // What begins so as well stays where it is.
+            (
+                &["user:1:cart user:1:stock"],
+                "user:1:name",
+                &[],
+                &["user:*:stock", "user:*:cart"],
+            ),
+            (&["tag:1 tag:2"], "other", &[], &["tag:*"]),
+            (
+                &["celery unacked", "unacked unacked_index"],
+                "user:1",
+                &[],
+                &["unacked*", "celery=unacked"],
+            ),
+            // Two groups have one in common.
+            (
+                &["one:1 two:1", "two:2 six:2"],
+                "",
+                &[],
+                &["one:*", "six:*=one", "two:*=one"],
+            ),
+            // A rule takes `{u1}a` away from `{u1}b`, so that has to come along.
+            (
+                &["{u1}a x", "{u1}a {u1}b"],
+                "",
+                &[],
+                &["{u*}a=x", "{u*}b=x", "x"],
+            ),
+            // One group's pattern fits keys of the other.
+            (&["1:x a", "1:2 b"], "", &[], &["*:x=a", "*:*=b", "a", "b"]),
+            (&["1:zz:x a", "1:zz b", "9:zz:x 7:zz"], "", &[], &[]),
+            // The names of fields are none of keys.
+            (
+                &["list w_*", "list o_*->f"],
+                "user:1",
+                &[],
+                &["list", "o_*=list", "w_*=list"],
+            ),
+            // There are rules already.
+            (&["q:1 q:2"], "", &["q:*"], &[]),
+            (&["q:1 mail"], "", &["q:*"], &["mail", "q:*=mail"]),
+            (&["q:1 mail", "q:1 q:x"], "", &["q:*"], &[]),
+            (&[" "], "", &[], &[]),
+        ];
+        for (requests, alone, rules, expected) in cases {
+            let (made, remaining) = rules_for(requests, alone, rules);
+            if !expected.is_empty() || requests.len() < 2 {
+                assert_eq!(made, *expected, "{requests:?}");
+            }
+            assert_eq!(remaining, 0, "{requests:?} with {made:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_asked_the_rules_hold() {
+        let mut random = 3_u64;
+        let mut next = |below: usize| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 33) as usize % below
+        };
+        for _ in 0..300 {
+            let mut requests = Vec::new();
+            for _ in 0..=next(6) {
+                let mut keys = Vec::new();
+                for _ in 0..=next(4) {
+                    let pieces = ["a", "b", "7", "{t}", ":", "x:", "{a}", "ab-"];
+                    let mut key = String::new();
+                    for _ in 0..=next(3) {
+                        key.push_str(pieces[next(pieces.len())]);
+                    }
+                    keys.push(key);
+                }
+                requests.push(keys.join(" "));
+            }
+            let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+            let (rules, remaining) = rules_for(&requests, "a:b", &[]);
+            assert_eq!(remaining, 0, "{requests:?} {rules:?}");
+        }
+    }
+}

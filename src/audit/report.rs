@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::patterns::{Pattern, Seen};
 use super::propose::{Known, propose};
 use super::shapes::Named;
-use super::{Audit, Finding};
+use super::{Audit, Finding, RowKey};
 
 /// All of it, the most frequent first.
 #[derive(Clone, Debug, Serialize)]
@@ -131,9 +131,16 @@ impl AuditReport {
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "{} requests, {} keys named.", self.requests, self.keys_named)?;
+        writeln!(
+            out,
+            "{} requests, {} keys named.",
+            self.requests, self.keys_named
+        )?;
         if self.findings.is_empty() {
-            writeln!(out, "\nA cluster would serve all of them as this server does.")?;
+            writeln!(
+                out,
+                "\nA cluster would serve all of them as this server does."
+            )?;
         }
         for finding in Finding::ALL {
             let total = self.totals.get(finding.name()).copied().unwrap_or(0);
@@ -148,7 +155,10 @@ impl AuditReport {
         }
         if self.findings_other > 0 {
             let count = self.findings_other;
-            writeln!(out, "\n{count} requests more are in no row: there were too many kinds.")?;
+            writeln!(
+                out,
+                "\n{count} requests more are in no row: there were too many kinds."
+            )?;
         }
         self.write_proposal(out)
     }
@@ -156,7 +166,10 @@ impl AuditReport {
     fn write_proposal(&self, out: &mut String) -> std::fmt::Result {
         let proposal = &self.proposal;
         if !proposal.rules.is_empty() {
-            writeln!(out, "\nWith these rules what is in several slots now would share one:\n")?;
+            writeln!(
+                out,
+                "\nWith these rules what is in several slots now would share one:\n"
+            )?;
             for rule in &proposal.rules {
                 writeln!(out, "  --keep-together '{rule}'")?;
             }
@@ -165,7 +178,10 @@ impl AuditReport {
         for group in &proposal.groups {
             let (rules, percent) = (group.rules.join(" "), group.share * 100.0);
             let patterns = group.patterns.join(" ");
-            writeln!(out, "  {percent:>5.1} % of the keys named  {rules}\n           for {patterns}")?;
+            writeln!(
+                out,
+                "  {percent:>5.1} % of the keys named  {rules}\n           for {patterns}"
+            )?;
         }
         for patterns in &proposal.remaining {
             let patterns = patterns.join(" ");
@@ -173,11 +189,17 @@ impl AuditReport {
         }
         if proposal.unknown > 0 {
             let count = proposal.unknown;
-            writeln!(out, "\nOf {count} requests not all keys are remembered: the rules may lack some.")?;
+            writeln!(
+                out,
+                "\nOf {count} requests not all keys are remembered: the rules may lack some."
+            )?;
         }
         if proposal.refused_anyway > 0 {
             let count = proposal.refused_anyway;
-            writeln!(out, "\nNo rule helps {count} requests that a cluster would refuse.")?;
+            writeln!(
+                out,
+                "\nNo rule helps {count} requests that a cluster would refuse."
+            )?;
         }
         Ok(())
     }
@@ -189,14 +211,17 @@ impl FindingRow {
             [] => String::new(),
             keys => format!("  (first: {})", keys.join(" ")),
         };
-        format!("{} {}{example}", self.command, self.patterns.join(" "))
+        let patterns = self.patterns.iter().map(|pattern| format!(" {pattern}"));
+        format!("{}{}{example}", self.command, patterns.collect::<String>())
     }
 }
 
 fn findings(audit: &Audit) -> Vec<FindingRow> {
-    let mut rows: BTreeMap<(Finding, &'static str, Vec<Pattern>), (u64, &[Named])> = BTreeMap::new();
+    let mut rows: BTreeMap<RowKey, (u64, &[Named])> = BTreeMap::new();
     for ((finding, command, patterns), found) in &audit.rows {
-        let current = patterns.iter().map(|pattern| audit.patterns.current(pattern));
+        let current = patterns
+            .iter()
+            .map(|pattern| audit.patterns.current(pattern));
         let mut current: Vec<Pattern> = current.collect();
         current.sort_unstable();
         current.dedup();
@@ -206,14 +231,16 @@ fn findings(audit: &Audit) -> Vec<FindingRow> {
     }
     let mut findings: Vec<FindingRow> = rows
         .into_iter()
-        .map(|((finding, command, patterns), (requests, example))| FindingRow {
-            finding: finding.name(),
-            effect: finding.effect().name(),
-            command,
-            patterns: patterns.iter().map(|pattern| text(pattern)).collect(),
-            requests,
-            example: example.iter().map(|key| shortened(&key.name)).collect(),
-        })
+        .map(
+            |((finding, command, patterns), (requests, example))| FindingRow {
+                finding: finding.name(),
+                effect: finding.effect().name(),
+                command,
+                patterns: patterns.iter().map(|pattern| text(pattern)).collect(),
+                requests,
+                example: example.iter().map(|key| shortened(&key.name)).collect(),
+            },
+        )
         .collect();
     findings.sort_by_key(|row| std::cmp::Reverse(row.requests));
     findings
@@ -264,7 +291,11 @@ fn most_named(patterns: &BTreeMap<Pattern, Seen>) -> Vec<PatternRow> {
     reason = "a share for people, not a count"
 )]
 fn share(part: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+    if all == 0 {
+        0.0
+    } else {
+        part as f64 / all as f64
+    }
 }
 
 fn quoted(rules: &[String]) -> String {

@@ -19,11 +19,13 @@ impl Named {
     /// Of what its pattern is made: of `object_*->field` the key.
     pub fn key(&self) -> &[u8] {
         let end = memchr::memmem::find(&self.name, b"->").filter(|_| self.is_pattern);
-        self.name.get(..end.unwrap_or(self.name.len())).unwrap_or_default()
+        self.name
+            .get(..end.unwrap_or(self.name.len()))
+            .unwrap_or_default()
     }
 
     /// Where it is with these rules. None: it may be anywhere.
-    fn slot(&self, naming: Option<&Naming>) -> Option<Slot> {
+    pub fn slot(&self, naming: Option<&Naming>) -> Option<Slot> {
         let stored = |naming: &Naming| naming.stored(self.database, &self.name);
         let is_mapped = !self.is_pattern || self.name.contains(&b'*');
         let stored = naming.filter(|_| is_mapped).map(stored);
@@ -48,7 +50,8 @@ pub struct Bundle {
 impl Bundle {
     pub fn add(&mut self, pattern: Option<&Pattern>, key: &Named) {
         let has_room = self.keys.len() < BUNDLE_PATTERNS_MAX;
-        let Some(pattern) = pattern.filter(|pattern| has_room || self.keys.contains_key(*pattern)) else {
+        let Some(pattern) = pattern.filter(|pattern| has_room || self.keys.contains_key(*pattern))
+        else {
             self.is_partly_known = true;
             return;
         };
@@ -59,7 +62,7 @@ impl Bundle {
     }
 
     /// How many different keys, as far as they are remembered.
-    pub fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.keys.values().map(Vec::len).sum()
     }
 
@@ -103,10 +106,10 @@ impl Shapes {
     }
 
     pub fn note(&mut self, bundle: &Bundle, is_conflict: bool) {
-        if is_conflict && (bundle.is_partly_known || bundle.len() < 2) {
+        if is_conflict && (bundle.is_partly_known || bundle.count() < 2) {
             self.unknown += 1;
         }
-        if bundle.len() < 2 {
+        if bundle.count() < 2 {
             return;
         }
         let patterns: Vec<Pattern> = bundle.keys.keys().cloned().collect();

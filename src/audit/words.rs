@@ -82,8 +82,8 @@ fn belongs_to(last: &Piece, next: &Piece) -> bool {
 /// The word that a name begins with, and what is behind it.
 fn split_word(name: &[u8]) -> (&[u8], &[u8]) {
     let end = name.iter().position(is_separator).unwrap_or(name.len());
-    let is_uuid = name.get(..UUID_LEN).is_some_and(is_uuid)
-        && name.get(UUID_LEN).is_none_or(is_separator);
+    let is_uuid =
+        name.get(..UUID_LEN).is_some_and(is_uuid) && name.get(UUID_LEN).is_none_or(is_separator);
     name.split_at(if is_uuid { UUID_LEN } else { end })
 }
 
@@ -101,7 +101,8 @@ fn generalized(word: &[u8]) -> Vec<u8> {
     let letters = word.iter().take_while(|b| b.is_ascii_alphabetic()).count();
     let stem = word.get(..letters).unwrap_or_default();
     let behind = word.get(letters..).unwrap_or_default();
-    let is_hash = digits > 0 && word.len() >= HASH_LEN_MIN && word.iter().all(u8::is_ascii_hexdigit);
+    let is_hash =
+        digits > 0 && word.len() >= HASH_LEN_MIN && word.iter().all(u8::is_ascii_hexdigit);
     let is_numbered = letters > 0 && (behind == ANY || behind.iter().all(u8::is_ascii_digit));
     if word.is_empty() || word.len() <= WORD_LEN_MAX && is_plain && digits == 0 {
         return word.to_vec();
@@ -157,10 +158,14 @@ mod tests {
         for _ in 0..20_000 {
             let mut name = Vec::new();
             for _ in 0..random % 40 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 name.push(b"ab1*:-_. {}?[\\\xe4\0\nzZ9f4#/|'\"=]^"[(random >> 40) as usize % 30]);
             }
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let once = pattern(&name);
             assert_eq!(pattern(&once), once, "{name:?} {once:?}");
             let fits = crate::route::glob::matches(&once, &name);

@@ -350,7 +350,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         value: "SWITCH",
-        about: "Whether to count what of the app's requests a cluster would refuse or serve otherwise, before one server or what Sentinels watch. With `keep-together` and `databases` as that cluster would have them",
+        about: "Whether to count what of the app's requests a cluster would refuse or serve otherwise, before one server or what Sentinels watch; a cluster with as many `databases` as are set",
         default: Some("off"),
         expected: "on or off",
         ..key("audit", |draft, texts| {

@@ -31,6 +31,8 @@ macro_rules! on_both {
     )+};
 }
 
+mod audit;
+mod audit_script;
 mod blocking;
 mod bytes;
 mod clients;
