@@ -157,12 +157,7 @@ fn made_of(known: &Known<'_>, groups: &Groups) -> Made {
     let mut tags: BTreeSet<String> = known.rules.iter().map(|rule| bare_tag(&rule.tag)).collect();
     let groups = groups.all().into_iter().map(|patterns| {
         let rules = rules_of(known, &patterns);
-        let mut telling: Vec<&[u8]> = rules.iter().map(|rule| &**rule).collect();
-        telling.sort_by_key(|rule| (std::cmp::Reverse(literals(rule)), *rule));
-        let beginnings = beginning_of(&patterns).into_iter().chain(telling);
-        let own = beginnings.map(|beginning| Rule::own_tag(&text(beginning)).to_owned());
-        let own = own.into_iter().find(|own| own != NO_TAG);
-        let own = own.unwrap_or_else(|| NO_TAG.to_owned());
+        let own = own_tag(&patterns, &rules);
         let tag = (1..).map(|n| match n {
             1 => own.clone(),
             n => format!("{own}-{n}"),
@@ -175,6 +170,19 @@ fn made_of(known: &Known<'_>, groups: &Groups) -> Made {
     Made {
         groups: groups.collect(),
     }
+}
+
+/// What is telling, and short: what all patterns begin with, or the rule with the longest word that nothing divides.
+fn own_tag(patterns: &[Pattern], rules: &[Pattern]) -> String {
+    let own = |beginning: &[u8]| Rule::own_tag(&text(beginning)).to_owned();
+    let is_telling = |tag: &String| tag != NO_TAG;
+    if let Some(tag) = beginning_of(patterns).map(own).filter(is_telling) {
+        return tag;
+    }
+    let pieces = |tag: &str| tag.split([':', '-', '.', '_']).count();
+    let tags = rules.iter().map(|rule| own(rule)).filter(is_telling);
+    let best = tags.min_by_key(|tag| (pieces(tag), std::cmp::Reverse(tag.len()), tag.clone()));
+    best.unwrap_or_else(|| NO_TAG.to_owned())
 }
 
 impl Made {
@@ -366,6 +374,14 @@ mod tests {
     use crate::audit::patterns::Patterns;
     use crate::audit::shapes::{Bundle, Named, Shapes};
 
+    /// Requests, keys that are named alone, the rules that there are, and those that are to be made.
+    type Case = (
+        &'static [&'static str],
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
     /// The rules for an app whose requests name these keys, which all have to be in one slot each time; `alone`: on their own.
     fn rules_for(requests: &[&str], alone: &str, rules: &[&str]) -> (Vec<String>, usize) {
         let mut patterns = Patterns::new(100);
@@ -405,7 +421,7 @@ mod tests {
 
     #[test]
     fn rules_are_few_and_bring_together_what_belongs_together() {
-        let cases: &[(&[&str], &str, &[&str], &[&str])] = &[
+        let cases: &[Case] = &[
             (&[], "a b c", &[], &[]),
             // A hash tag does it already.
             (&["{u1}a {u1}b"], "", &[], &[]),
