@@ -168,6 +168,7 @@ impl Admin {
             What::Topology => self.topology().await,
             What::Config => as_json(&**self.line.config.load()),
             What::Status => self.status().await,
+            What::Audit => self.audit(request.uri().query() == Some("text")).await,
             What::Page => page(),
             What::Drain => self.drain(),
         }
@@ -289,6 +290,31 @@ impl Admin {
         })
     }
 
+    /// What the audit has found, of each service that has one.
+    async fn audit(&self, is_text: bool) -> Answer {
+        let (mut texts, mut values) = (String::new(), Vec::new());
+        for service in &self.services {
+            let snapshot = Snapshot::take(now(), service, Detail::Audit).await;
+            if let Some(audit) = &snapshot.workers.audit {
+                let report = audit.report();
+                texts.push_str(&report.to_text());
+                values.push(report.to_json());
+            }
+        }
+        match values.as_slice() {
+            [] => say(
+                StatusCode::NOT_FOUND,
+                "there is no audit: --audit on makes one, before one server\n".to_owned(),
+            ),
+            [_, ..] if is_text => say(StatusCode::OK, texts),
+            [one] => respond(StatusCode::OK, "application/json", one.clone().into_bytes()),
+            several => {
+                let all = format!("[{}]", several.join(","));
+                respond(StatusCode::OK, "application/json", all.into_bytes())
+            }
+        }
+    }
+
     fn drain(&self) -> Answer {
         self.line.drain.notify_one();
         say(StatusCode::ACCEPTED, "draining\n".to_owned())
@@ -313,6 +339,7 @@ enum What {
     Topology,
     Config,
     Status,
+    Audit,
     Drain,
 }
 
@@ -341,6 +368,7 @@ const ROUTES: &[Route] = &[
     ours("/topology", What::Topology),
     ours("/config", What::Config),
     ours("/status", What::Status),
+    ours("/audit", What::Audit),
     Route {
         is_post: true,
         ..ours("/drain", What::Drain)

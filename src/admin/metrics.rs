@@ -868,4 +868,34 @@ pub static ROWS: &[Row] = &[
             }
         },
     ),
+    row(
+        "slotcar_audited_requests_total",
+        C,
+        &[],
+        "Requests that --audit has looked at",
+        "traffic, with audit on",
+        |look, to| {
+            if let Some((requests, _)) = &look.snapshot.workers.audited {
+                to.count(&[], *requests);
+            }
+        },
+    ),
+    row(
+        "slotcar_audit_requests_total",
+        C,
+        &["finding"],
+        "Of those, requests that a cluster would refuse or serve otherwise",
+        "an app that is not made for a cluster, with audit on",
+        |look, to| {
+            for (finding, count) in look
+                .snapshot
+                .workers
+                .audited
+                .iter()
+                .flat_map(|(_, all)| all)
+            {
+                to.count(&[finding.name()], *count);
+            }
+        },
+    ),
 ];

@@ -86,6 +86,8 @@ pub struct Config {
     pub keep_together: Vec<Rule>,
     /// Of a cluster. `>= 1`
     pub databases: u32,
+    /// What a cluster would refuse is counted; not before one.
+    pub audits: bool,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written; zero: not for that reason.
     pub read_own_writes: Duration,

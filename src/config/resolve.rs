@@ -192,6 +192,7 @@ impl Resolving {
         self.choose_upstream();
         self.make_tls();
         self.check_protection();
+        self.check_audit();
     }
 
     /// How a file would say what counts for a key. None: nothing was said, and there is no default.
@@ -421,6 +422,14 @@ impl Resolving {
         }
     }
 
+    /// A cluster does not have to be asked what one would refuse.
+    fn check_audit(&mut self) {
+        if self.draft.audits && self.upstream == Some("cluster") {
+            let problem = "is on before a cluster, which refuses by itself what it does not serve; expected one server (upstream, upstream-host) or sentinel, or off";
+            self.reject_at("audit", problem.to_owned());
+        }
+    }
+
     /// The files of one side. None: a certificate without its key, or the other way round, and that has been told.
     fn files(&mut self, side: &str, of: fn(&Draft) -> &FilesDraft) -> Option<TlsFiles> {
         let files = of(&self.draft);
@@ -487,6 +496,7 @@ impl Resolving {
             logins: draft.logins,
             keep_together: draft.keep_together,
             databases: draft.databases,
+            audits: draft.audits,
             read_from: draft.read_from,
             read_own_writes: draft.read_own_writes,
             replica_lag_max: draft.replica_lag_max,

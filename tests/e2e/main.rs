@@ -32,6 +32,8 @@ macro_rules! on_both {
 }
 
 mod admin;
+mod audit;
+mod audit_script;
 mod blocking;
 mod bytes;
 mod clients;
