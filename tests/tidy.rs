@@ -257,7 +257,12 @@ fn files_and_functions_are_short() {
             .lines()
             .filter(|(_, text)| !text.trim().is_empty())
             .count();
-        let is_table = ["src/command/table.rs", "src/config/keys.rs"].contains(&file.path.as_str());
+        let tables = [
+            "src/command/table.rs",
+            "src/config/keys.rs",
+            "src/admin/metrics/rows.rs",
+        ];
+        let is_table = tables.contains(&file.path.as_str());
         let fits = lines <= CODE_LINES_MAX || is_table;
         complain_unless(fits, || {
             format!("{lines} lines of code, at most {CODE_LINES_MAX}")

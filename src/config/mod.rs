@@ -20,8 +20,9 @@ pub use live::{Changes, Said};
 pub use mistake::{ConfigError, Mistake, Origin};
 pub use move_keys::{MoveKeys, Plain};
 pub use reload::{Changed, Reloading};
-pub use resolve::{Shown, resolve, rows, show};
+pub use resolve::resolve;
 pub use secret::Secret;
+pub use show::{Shown, rows, show};
 pub use users::{Logins, Users};
 
 use crate::command::rules::Rules;
@@ -45,6 +46,7 @@ pub mod reference;
 mod reload;
 mod resolve;
 mod secret;
+mod show;
 mod tables;
 mod url;
 mod users;

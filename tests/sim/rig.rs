@@ -94,6 +94,7 @@ fn settings(
     seed: u64,
 ) -> Settings {
     Settings {
+        audit_rules: Vec::new(),
         slow_after: None,
         sample_every: 0,
         retry: RetryLimits {
