@@ -266,7 +266,7 @@ impl Audit {
             found.requests += 1;
         } else if self.rows.len() < self.rows_max {
             let example = home.into_iter().chain(keys);
-            let example = example.take(PATTERNS_SHOWN_MAX).cloned().collect();
+            let example = example.take(PATTERNS_SHOWN_MAX).map(Named::shown).collect();
             let requests = 1;
             self.rows.insert(key, Found { requests, example });
         } else {

@@ -1,7 +1,7 @@
 //! From names of keys to patterns of them: `user:123:cart` is one of `user:*:cart`. Bounded, and the same for the same keys in whatever order.
 //!
-//! A name is cut behind each separator, and a piece that looks like a number, a hash or a UUID becomes `*` ([`words`]). Where more than
-//! [`VALUES_MAX`] different pieces follow the same beginning, all of them do. A pattern fits all names that it was made of, as `KEYS` and rules
+//! A name is cut behind each separator, and a piece that looks like a number, a hash or a UUID becomes `*` (`words`). Where more than
+//! `VALUES_MAX` different pieces follow the same beginning, all of them do. A pattern fits all names that it was made of, as `KEYS` and rules
 //! of `keep-together` understand it.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Rules for `--keep-together` under which what was seen would work, as few as there can be of it, and what they cost. They are tried on
 //! the keys that were seen, by the code that will use them.
 //!
-//! Patterns that some request had in several slots make a group ([`Groups`]). Rules are made of each ([`rules_of`]), and tried: where keys that were together
+//! Patterns that some request had in several slots make a group (`Groups`). Rules are made of each (`rules_of`), and tried: where keys that were together
 //! are not any more, for one of them has got a rule, groups become one. So it ends, at the latest with one rule for all keys.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -24,6 +24,15 @@ impl Named {
             .unwrap_or_default()
     }
 
+    /// The same for a report, where long names end early.
+    pub fn shown(&self) -> Self {
+        let start = self.name.get(..NAME_BYTES_MAX);
+        Self {
+            name: start.unwrap_or(&self.name).into(),
+            ..*self
+        }
+    }
+
     /// Where it is with these rules. None: it may be anywhere.
     pub fn slot(&self, naming: Option<&Naming>) -> Option<Slot> {
         let stored = |naming: &Naming| naming.stored(self.database, &self.name);
@@ -41,7 +50,7 @@ impl Named {
 /// Keys that one request, or one transaction, needs in one slot.
 #[derive(Clone, Debug, Default)]
 pub struct Bundle {
-    /// At most [`EXAMPLES_MAX`] of each pattern.
+    /// At most `EXAMPLES_MAX` of each pattern.
     keys: BTreeMap<Pattern, Vec<Named>>,
     /// One of them is of no pattern, or there were too many.
     is_partly_known: bool,
@@ -78,7 +87,7 @@ pub struct Shape {
     pub requests: u64,
     /// How often they were in several slots.
     pub conflicts: u64,
-    /// Keys that were named together; those in several slots first. At most [`BUNDLES_MAX`].
+    /// Keys that were named together; those in several slots first. At most `BUNDLES_MAX`.
     pub examples: Vec<Vec<Named>>,
 }
 
@@ -180,10 +189,10 @@ fn is_together(keys: &[Named], naming: Option<&Naming>) -> bool {
 }
 
 /// Patterns of one bundle.
-const BUNDLE_PATTERNS_MAX: usize = 32;
+const BUNDLE_PATTERNS_MAX: usize = 16;
 /// Keys of each of them: two show whether a pattern alone keeps its keys together.
 const EXAMPLES_MAX: usize = 2;
 /// Examples of each shape.
 const BUNDLES_MAX: usize = 3;
 /// Longer names are no examples.
-const NAME_BYTES_MAX: usize = 256;
+const NAME_BYTES_MAX: usize = 128;
