@@ -308,10 +308,6 @@ install_cargo_deb() {
 part_pod() {
   build_slotcar
   provide_server redis
-  if [[ $("$SLOTCAR_BIN" --help) != *--admin* ]]; then
-    echo 'SKIPPED: this slotcar has no --admin, so there is nothing to probe'
-    return
-  fi
   have ip || apt_install iproute2
   export -f one_pod
   local example workload

@@ -91,6 +91,8 @@ impl Batch {
     }
 
     /// All that have been noted go `into` a histogram.
+    #[cold]
+    #[inline(never)]
     pub fn flush(&mut self, now: Now, into: &mut impl FnMut(Duration, u64)) {
         let Self { began, count } = std::mem::take(self);
         if count > 0 && began != Now::ZERO {

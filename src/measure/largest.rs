@@ -8,6 +8,8 @@ const NAME_BYTES_MAX: usize = 256;
 pub struct Largest {
     max: usize,
     entries: Vec<Sized>,
+    /// What is not larger than this is not taken.
+    floor: usize,
 }
 
 /// One value.
@@ -25,15 +27,25 @@ impl Largest {
         Self {
             max,
             entries: Vec::new(),
+            floor: 0,
         }
     }
 
-    /// Whether a value of so many bytes would be in the table.
+    /// Whether a value of so many bytes could be in the table.
+    #[inline]
     pub fn takes(&self, bytes: usize) -> bool {
-        self.entries.len() < self.max || self.entries.iter().any(|entry| entry.bytes < bytes)
+        bytes > self.floor
     }
 
     pub fn note(&mut self, name: &[u8], verb: &'static str, bytes: usize) {
+        self.put(name, verb, bytes);
+        if self.entries.len() >= self.max {
+            let sizes = self.entries.iter().map(|entry| entry.bytes);
+            self.floor = sizes.min().unwrap_or(usize::MAX);
+        }
+    }
+
+    fn put(&mut self, name: &[u8], verb: &'static str, bytes: usize) {
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
         if let Some(known) = self.entries.iter_mut().find(|e| *e.name == *name) {
             if known.bytes < bytes {

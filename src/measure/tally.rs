@@ -35,40 +35,45 @@ impl Outcome {
 
 /// Requests that have been answered, by class and outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally([[u64; Outcome::ALL.len()]; Class::ALL.len()]);
+pub struct Tally([u64; PLACES]);
+
+/// A power of two, so that a place needs no check.
+const PLACES: usize = 32;
+const _: () = assert!(Class::ALL.len() * OUTCOMES <= PLACES && PLACES.is_power_of_two());
+const OUTCOMES: usize = 4;
+const _: () = assert!(Outcome::ALL.len() <= OUTCOMES);
+
+const fn place(class: Class, outcome: Outcome) -> usize {
+    (class as usize * OUTCOMES + outcome as usize) % PLACES
+}
 
 impl Tally {
     #[inline]
     pub fn note(&mut self, class: Class, outcome: Outcome) {
-        if let Some(count) = self.0.get_mut(class as usize)
-            && let Some(count) = count.get_mut(outcome as usize)
-        {
+        if let Some(count) = self.0.get_mut(place(class, outcome)) {
             *count += 1;
         }
     }
 
     pub fn add(&mut self, other: &Self) {
-        for (counts, more) in self.0.iter_mut().zip(other.0) {
-            for (count, more) in counts.iter_mut().zip(more) {
-                *count += more;
-            }
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
         }
     }
 
     /// Every class with every outcome.
     pub fn rows(&self) -> impl Iterator<Item = (Class, Outcome, u64)> {
-        let counts = self.0;
-        Class::ALL
+        let all = Class::ALL
             .into_iter()
-            .zip(counts)
-            .flat_map(|(class, counts)| {
-                let outcomes = Outcome::ALL.into_iter().zip(counts);
-                outcomes.map(move |(outcome, count)| (class, outcome, count))
-            })
+            .flat_map(|class| Outcome::ALL.map(|outcome| (class, outcome)));
+        all.map(|(class, outcome)| {
+            let count = self.0.get(place(class, outcome));
+            (class, outcome, count.copied().unwrap_or(0))
+        })
     }
 
     pub fn total(&self) -> u64 {
-        self.0.iter().flatten().sum()
+        self.0.iter().sum()
     }
 
     /// All requests with one outcome.

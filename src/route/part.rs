@@ -1,5 +1,7 @@
 //! The piece of a request that one node gets, and the ids that say whose it is.
 
+use bitflags::bitflags;
+
 use crate::clock::Now;
 use crate::command::Row;
 use crate::resp::Proto;
@@ -118,6 +120,17 @@ pub enum Purpose {
     Swallow,
 }
 
+bitflags! {
+    /// Why the answer to a part is looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Noted: u8 {
+        /// One of the few that tell what all of them are like.
+        const SAMPLED = 1;
+        /// It had to wait for long before it was sent.
+        const LATE = 2;
+    }
+}
+
 /// The piece of a request that one node gets, without its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
@@ -151,10 +164,8 @@ pub struct Part {
     pub selects: bool,
     /// A block whose answers name keys, at places that the session knows.
     pub names: bool,
-    /// One of the few whose answer is looked at, to tell what all of them are like.
-    pub sampled: bool,
-    /// It had to wait for long before it was sent.
-    pub late: bool,
+    /// Why its answer is looked at, if it is.
+    pub noted: Noted,
     /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
     pub misplaced: bool,
 }
@@ -184,8 +195,7 @@ impl Part {
             elsewhere: false,
             selects: false,
             names: false,
-            sampled: false,
-            late: false,
+            noted: Noted::empty(),
             misplaced: false,
         }
     }
@@ -198,8 +208,7 @@ impl Part {
     /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
     pub fn is_plain(&self) -> bool {
         let is_special = self.misplaced || self.selects || self.names || self.row.is_overheard();
-        let is_noted = self.sampled || self.late;
-        !is_special && !is_noted && self.troubled_since.is_none()
+        !is_special && self.noted.is_empty() && self.troubled_since.is_none()
     }
 
     /// Whether parts follow one another on this way: what is sent again must not be overtaken.

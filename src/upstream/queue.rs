@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::clock::Now;
 use crate::measure::{Batch, Histogram};
 use crate::net::Pool;
-use crate::route::part::{Part, Purpose, Ticket};
+use crate::route::part::{Noted, Part, Purpose, Ticket};
 
 /// Parts of at least this many bytes are kept by reference instead of being copied.
 pub const BY_REFERENCE_BYTES_MIN: usize = 16 * 1024;
@@ -311,7 +311,7 @@ impl Queue {
     }
 
     /// Notes that `n` of the unsent bytes have been written. How long parts had waited for that goes into `waits`;
-    /// those that have been waiting since before `late_before` are [late](Part::late).
+    /// those that have been waiting since before `late_before` are [late](Noted::LATE).
     pub fn note_written(
         &mut self,
         mut n: usize,
@@ -337,7 +337,9 @@ impl Queue {
                 let since = entry.part.since;
                 if since != Now::ZERO {
                     entry.sent_at = now;
-                    entry.part.late |= since < late_before;
+                    if since < late_before {
+                        entry.part.noted |= Noted::LATE;
+                    }
                     waited.note(now, since, &mut into);
                 }
                 self.sent += 1;
@@ -441,8 +443,7 @@ mod tests {
             asking: false,
             misplaced: false,
             since: Now::ZERO,
-            sampled: false,
-            late: false,
+            noted: Noted::empty(),
         };
         let state = Cell::new(1u64);
         let random = |below: usize| {

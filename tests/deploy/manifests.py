@@ -147,16 +147,6 @@ def comparable(container):
 
 # ---- metrics, alerts, dashboard --------------------------------------------------------------------------------------
 
-# Until there is src/admin/metrics.rs.
-PLANNED = """
-build_info ready draining requests_total request_duration_seconds node_request_duration_seconds command_duration_seconds
-redirections_total refusals_total held_requests held_bytes held_requests_total holds_total delayed_requests_total
-longest_delay_seconds replays_total given_up_total topology_refreshes_total topology_changes_total topology_age_seconds slots
-nodes suspect_nodes links links_dialed_total links_lost_total leases_total leases_reused_total sessions sessions_blocked
-sessions_max connections_total bytes_total memory_used_bytes memory_max_bytes memory_shortages_total clients_closed_total node_up
-node_memory_used_bytes node_memory_max_bytes node_clients node_hits_total node_misses_total node_evicted_keys_total
-node_commands_total node_keys node_info_age_seconds cluster_ok audit_requests_total audited_requests_total
-"""
 ALERTS = TOP / "deploy/prometheus/alerts.yaml"
 ALERTS_TEST = TOP / "deploy/prometheus/alerts_test.yaml"
 DASHBOARD = TOP / "deploy/grafana/slotcar.json"
@@ -164,10 +154,8 @@ GUIDE = TOP / "docs/kubernetes.md"
 
 
 def table():
-    rows = TOP / "src/admin/metrics.rs"
-    if rows.exists():
-        return set(re.findall(r'"(slotcar_[a-z_]+)"', rows.read_text()))
-    return {f"slotcar_{name}" for name in PLANNED.split()}
+    rows = TOP / "src/admin/metrics/rows.rs"
+    return set(re.findall(r'"(slotcar_[a-z_]+)"', rows.read_text()))
 
 
 def rules():

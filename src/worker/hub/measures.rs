@@ -13,7 +13,7 @@ use crate::command::keys::KeyList;
 use crate::command::{Flags, Row};
 use crate::measure::{Batch, Frequent, Histogram, Largest, Ring};
 use crate::resp::request::{Request, RequestLimits, RequestScan, Scanned};
-use crate::route::part::{LinkId, NodeId, Part, Purpose};
+use crate::route::part::{LinkId, NodeId, Noted, Part, Purpose};
 use crate::upstream::link::{Role, Use};
 
 /// Of one request, as many keys are looked at.
@@ -151,6 +151,7 @@ impl Measures {
     }
 
     /// A sampled request is about this key.
+    #[cold]
     pub(super) fn note_key(&mut self, now: Now, key: &[u8], row: &'static Row) {
         if self.fade_at <= now {
             if self.fade_at != Now::ZERO {
@@ -257,7 +258,9 @@ impl Hub {
         self.placed += 1;
         part.seq = self.placed;
         part.since = now;
-        part.sampled = std::mem::take(&mut self.measures.samples_next);
+        if std::mem::take(&mut self.measures.samples_next) {
+            part.noted |= Noted::SAMPLED;
+        }
     }
 
     /// Answers of a link are about to be taken.
@@ -274,7 +277,7 @@ impl Hub {
 
     /// Whether [`Hub::look_at_answer`] wants to see this part's bytes.
     pub(super) fn is_looked_at(part: &Part, slow_before: Now) -> bool {
-        part.sampled || (is_timed(part) && part.since < slow_before)
+        part.noted.contains(Noted::SAMPLED) || (is_timed(part) && part.since < slow_before)
     }
 
     /// A part has been answered after its way from a node: is there anything to remember of it? `bytes`: of the request, if it
@@ -287,7 +290,7 @@ impl Hub {
         bytes: &[u8],
         frame: &[u8],
     ) {
-        if part.sampled {
+        if part.noted.contains(Noted::SAMPLED) {
             self.measures.note_value(part.row, bytes, frame.len());
             let commands = &mut self.measures.commands;
             if commands.len() < COMMANDS_MAX || commands.contains_key(part.row.name) {

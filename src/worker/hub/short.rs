@@ -12,7 +12,7 @@ use crate::measure::Outcome;
 use crate::resp::request::Request;
 use crate::route::naming::databases::Tag;
 use crate::route::naming::requests::write_tagged;
-use crate::route::part::{LinkId, NodeId, Part, SessionId, Target, Ticket};
+use crate::route::part::{LinkId, NodeId, Noted, Part, SessionId, Target, Ticket};
 use crate::topology::Slot;
 use crate::upstream::queue::{BY_REFERENCE_BYTES_MIN, Queue};
 
@@ -84,8 +84,9 @@ impl Hub {
             seat,
             part: 0,
         };
-        let sampled = self.measures.is_sampled();
-        if sampled {
+        let mut noted = Noted::empty();
+        if self.measures.is_sampled() {
+            noted = Noted::SAMPLED;
             self.measures.note_key(now, request.arg(key), row);
         }
         self.counters.requests += 1;
@@ -94,7 +95,7 @@ impl Hub {
         let part = Part {
             seq: self.placed,
             since: now,
-            sampled,
+            noted,
             elsewhere: is_elsewhere,
             ..Part::new(ticket, Target::Slot(slot), row, profile)
         };
