@@ -17,7 +17,7 @@
 #   abuse         clients that are too many, too slow or too large: what others notice (tests/abuse/run.sh has a longer one)
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
 #   frameworks    job frameworks with default settings and workers of their own, likewise; a primary dies while they work
-#   page          the status page in Chromium, before made-up status
+#   page          the status page in Chromium: before made-up status, and before slotcar while a primary dies
 #   demo          deploy/demo.sh serves, and leaves nothing behind
 #
 # Exits with 1 when anything failed; the last line counts tests, and each stage that has no tests of its own as one.
@@ -213,6 +213,9 @@ stage_frameworks() {
 
 stage_page() {
   bounded tests/page.sh
+  build_slotcar
+  export SLOTCAR_BIN
+  bounded tests/page.sh --real
 }
 
 stage_demo() {
