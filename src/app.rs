@@ -1,5 +1,6 @@
 //! The process: signals, files that change, and a service for each configuration.
 
+pub mod healthcheck;
 pub mod move_keys;
 mod service;
 mod setup;

@@ -49,13 +49,14 @@
 //!
 //! # Modules, in path order
 //!
-//! [`resp`] ◀ [`command`] ◀ [`topology`] ◀ [`route`] ◀ { [`downstream`], [`upstream`], [`reply`] } ◀ [`worker`] ◀
+//! [`resp`] ◀ [`command`] ◀ [`topology`] ◀ [`route`] ◀ { [`downstream`], [`upstream`], [`reply`] } ◀ [`audit`] ◀ [`worker`] ◀
 //! [`app`]: imports go one way. [`control`] stands beside; [`config`], [`clock`], [`memory`] and [`net`]
 //! are leaves. Everything but
 //! `worker` around its hub, `control`, `net` and `app` is pure: no socket, no clock, no runtime.
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod clock;
 pub mod command;
 pub mod config;

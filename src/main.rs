@@ -11,10 +11,13 @@ use std::rc::Rc;
 use anyhow::Result;
 use clap::Parser;
 use slotcar::admin::Events;
+use slotcar::app::healthcheck::{self, Health};
 use slotcar::app::move_keys::{self, INTERRUPTED, Outcome};
 use slotcar::app::tasks::{self, Found};
 use slotcar::app::{self, Renewal};
-use slotcar::config::{self, CommandLine, Config, ConfigError, Environment, LogFormat, Task};
+use slotcar::config::{
+    self, CommandLine, Config, ConfigError, Environment, LogFormat, Probe, Task,
+};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
     let level = match task {
         Task::Run => config.log_level,
         // What they have to say is not for a log.
-        Task::Check | Task::Explain { .. } | Task::MoveKeys(_) => {
+        Task::Check | Task::Explain { .. } | Task::MoveKeys(_) | Task::Healthcheck { .. } => {
             config.log_level.min(LevelFilter::ERROR)
         }
     };
@@ -80,6 +83,7 @@ fn perform(task: Task, config: Config, renewal: Renewal, events: Events) -> Resu
             let words: Vec<Vec<u8>> = request.into_iter().map(OsStringExt::into_vec).collect();
             Ok(say(&tasks::explain(&config, &words)?))
         }
+        Task::Healthcheck { probe } => Ok(ask_health(&config, probe)),
         Task::MoveKeys(task) => {
             let plain = match task.source(&config) {
                 Ok(plain) => plain,
@@ -96,6 +100,24 @@ fn perform(task: Task, config: Config, renewal: Renewal, events: Events) -> Resu
                 Outcome::Unreachable => ExitCode::from(UNREACHABLE),
                 Outcome::Interrupted => ExitCode::from(INTERRUPTED),
             })
+        }
+    }
+}
+
+fn ask_health(config: &Config, probe: Probe) -> ExitCode {
+    let Some(admin) = config.admin else {
+        eprintln!("slotcar: admin is off, so there is nobody to ask");
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    match healthcheck::ask(admin, probe) {
+        Ok(Health::Good) => ExitCode::SUCCESS,
+        Ok(Health::Bad(reasons)) => {
+            eprintln!("{reasons}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("slotcar: {admin} does not answer: {error}");
+            ExitCode::FAILURE
         }
     }
 }

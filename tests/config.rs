@@ -588,7 +588,7 @@ fn mistakes_beside_a_cluster() -> Vec<(Setup<'static>, String)> {
         (
             file("[timeouts]\nread = 3"),
             "timeouts ({folder}/slotcar.toml:1): there is no such key; expected one of listen, cluster, sentinel, master-name, sentinel-username, sentinel-password, sentinel-password-file, upstream, upstream-host, upstream-port, username, \
-             password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, keep-together, databases, cross-slot-transactions, probe-interval, \
+             password, password-file, tls, tls-ca, tls-cert, tls-key, tls-server-name, sentinel-tls, listen-tls-cert, listen-tls-key, listen-tls-client-ca, client-name, workers, max-clients, client-idle-timeout, max-memory, failover-hold, unknown-outcome, keep-together, databases, cross-slot-transactions, audit, probe-interval, \
              shutdown-grace, users-file, auth-pass-through, read-from, read-own-writes, replica-lag-max, zone, node-zones, deny, allow, read-only, protected-mode, admin, node-info-interval, slow-log-threshold, sample-every, log-level, log-format"
                 .into(),
         ),
@@ -706,6 +706,12 @@ fn a_missing_or_wrong_upstream_is_told_with_the_names_that_were_looked_for() {
             "",
             &["REDIS_HOST=127.0.0.1"],
             "upstream-host (environment REDIS_HOST): is where slotcar itself listens (127.0.0.1:6379); expected another --listen"
+                .to_owned(),
+        ),
+        (
+            "--cluster a --audit on",
+            &[],
+            "audit (flag --audit): is on before a cluster, which refuses by itself what it does not serve; expected one server (upstream, upstream-host) or sentinel, or off"
                 .to_owned(),
         ),
         (

@@ -18,6 +18,8 @@
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
 #   frameworks    job frameworks with default settings and workers of their own, likewise; a primary dies while they work
 #   page          the status page in Chromium: before made-up status, and before slotcar while a primary dies
+#   deploy        the image's, Kubernetes', Helm's, Prometheus' and systemd's files are well-formed, and a pod of them works; SLOTCAR_BIN
+#                 likewise
 #   demo          deploy/demo.sh serves, and leaves nothing behind
 #
 # Exits with 1 when anything failed; the last line counts tests, and each stage that has no tests of its own as one.
@@ -26,7 +28,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients frameworks page demo)
+ALL_STAGES=(servers shell fmt clippy doc unit instructions e2e differential faults abuse clients frameworks page deploy demo)
 WORK="$(mktemp -d)"
 trap 'end_spawned; rm -rf "$WORK"' EXIT
 trap 'exit 130' INT
@@ -216,6 +218,12 @@ stage_page() {
   build_slotcar
   export SLOTCAR_BIN
   bounded tests/page.sh --real
+}
+
+stage_deploy() {
+  build_slotcar
+  export SLOTCAR_BIN
+  bounded tests/deploy.sh
 }
 
 stage_demo() {

@@ -46,6 +46,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock", "measure", "config", "net", "resp", "command", "topology", "route", "reply",
         ],
     ),
+    (
+        // What a cluster would do, by the code that does it; what sessions would be told is `downstream`'s.
+        "audit",
+        &[
+            "config",
+            "resp",
+            "command",
+            "topology",
+            "route",
+            "downstream",
+        ],
+    ),
     // What moves.
     (
         "control",
@@ -69,6 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "reply",
             "upstream",
             "downstream",
+            "audit",
             // What it publishes, and what it is told.
             "control",
         ],
@@ -76,8 +89,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "clock", "memory", "measure", "config", "net", "command", "topology", "control",
-            "worker",
+            "clock", "memory", "measure", "config", "net", "command", "topology", "audit",
+            "control", "worker",
         ],
     ),
     (
@@ -95,6 +108,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "reply",
             "upstream",
             "downstream",
+            "audit",
             "control",
             "worker",
             "admin",
@@ -243,7 +257,12 @@ fn files_and_functions_are_short() {
             .lines()
             .filter(|(_, text)| !text.trim().is_empty())
             .count();
-        let is_table = ["src/command/table.rs", "src/config/keys.rs"].contains(&file.path.as_str());
+        let tables = [
+            "src/command/table.rs",
+            "src/config/keys.rs",
+            "src/admin/metrics/rows.rs",
+        ];
+        let is_table = tables.contains(&file.path.as_str());
         let fits = lines <= CODE_LINES_MAX || is_table;
         complain_unless(fits, || {
             format!("{lines} lines of code, at most {CODE_LINES_MAX}")

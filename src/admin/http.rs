@@ -34,7 +34,7 @@ use crate::worker::hub::report::Detail;
 
 const PAGE: &str = include_str!("page.html");
 
-/// How often it is looked whether all is well.
+/// How often it is looked whether all is well while nobody asks: trouble counts from when it began.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Connections at a time: some for probes, Prometheus, and people.
@@ -106,12 +106,7 @@ pub(super) async fn serve(
 
 async fn look_after_health(admin: Rc<Admin>) {
     loop {
-        let at = now();
-        for (health, service) in admin.health.borrow_mut().iter_mut().zip(&admin.services) {
-            let published = &service.published;
-            let (topology, suspects) = (published.topology.load(), published.suspects.load());
-            health.update(at, &topology, &suspects, &published.trouble.load());
-        }
+        admin.look();
         sleep(LOOK).await;
     }
 }
@@ -132,6 +127,16 @@ async fn converse(admin: Rc<Admin>, stream: TcpStream, peer: SocketAddr) {
 }
 
 impl Admin {
+    /// Takes in how all services are now.
+    fn look(&self) {
+        let at = now();
+        for (health, service) in self.health.borrow_mut().iter_mut().zip(&self.services) {
+            let published = &service.published;
+            let (topology, suspects) = (published.topology.load(), published.suspects.load());
+            health.update(at, &topology, &suspects, &published.trouble.load());
+        }
+    }
+
     async fn answer(&self, request: &Request<Incoming>, peer: IpAddr) -> Answer {
         let path = request.uri().path();
         let Some(route) = ROUTES.iter().find(|route| route.path == path) else {
@@ -154,6 +159,7 @@ impl Admin {
         {
             return say(StatusCode::FORBIDDEN, format!("{why}\n"));
         }
+        self.look();
         match route.what {
             What::Live => self.live().await,
             What::Ready => say_health(self.unready()),
@@ -162,6 +168,7 @@ impl Admin {
             What::Topology => self.topology().await,
             What::Config => as_json(&**self.line.config.load()),
             What::Status => self.status().await,
+            What::Audit => self.audit(request.uri().query() == Some("text")).await,
             What::Page => page(),
             What::Drain => self.drain(),
         }
@@ -283,6 +290,31 @@ impl Admin {
         })
     }
 
+    /// What the audit has found, of each service that has one.
+    async fn audit(&self, is_text: bool) -> Answer {
+        let (mut texts, mut values) = (String::new(), Vec::new());
+        for service in &self.services {
+            let snapshot = Snapshot::take(now(), service, Detail::Audit).await;
+            if let Some(audit) = &snapshot.workers.audit {
+                let report = audit.report();
+                texts.push_str(&report.to_text());
+                values.push(report.to_json());
+            }
+        }
+        match values.as_slice() {
+            [] => say(
+                StatusCode::NOT_FOUND,
+                "there is no audit: --audit on makes one, before one server\n".to_owned(),
+            ),
+            [_, ..] if is_text => say(StatusCode::OK, texts),
+            [one] => respond(StatusCode::OK, "application/json", one.clone().into_bytes()),
+            several => {
+                let all = format!("[{}]", several.join(","));
+                respond(StatusCode::OK, "application/json", all.into_bytes())
+            }
+        }
+    }
+
     fn drain(&self) -> Answer {
         self.line.drain.notify_one();
         say(StatusCode::ACCEPTED, "draining\n".to_owned())
@@ -307,6 +339,7 @@ enum What {
     Topology,
     Config,
     Status,
+    Audit,
     Drain,
 }
 
@@ -335,6 +368,7 @@ const ROUTES: &[Route] = &[
     ours("/topology", What::Topology),
     ours("/config", What::Config),
     ours("/status", What::Status),
+    ours("/audit", What::Audit),
     Route {
         is_post: true,
         ..ours("/drain", What::Drain)

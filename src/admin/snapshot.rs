@@ -84,6 +84,18 @@ impl Report {
         for (command, times) in other.commands {
             self.commands.entry(command).or_default().add(&times);
         }
+        if let Some((requests, findings)) = other.audited {
+            let all = self.audited.get_or_insert_default();
+            all.0 += requests;
+            for (finding, count) in findings {
+                *all.1.entry(finding).or_default() += count;
+            }
+        }
+        match (&mut self.audit, other.audit) {
+            (Some(audit), Some(other)) => audit.merge(&other),
+            (None, other @ Some(_)) => self.audit = other,
+            (Some(_) | None, None) => {}
+        }
         match (&mut self.seen, other.seen) {
             (Some(seen), Some(other)) => seen.add(other),
             (None, other @ Some(_)) => self.seen = other,

@@ -91,6 +91,16 @@ pub(super) fn keyspace(upstream: &Upstream) -> Keyspace {
     }
 }
 
+/// Under which names keys are stored. An audit only asks what would be if there were rules: today's data stays where it is.
+fn naming(config: &Config) -> Option<Naming> {
+    let rules = if config.audits {
+        &[]
+    } else {
+        config.keep_together.as_slice()
+    };
+    Naming::new(rules, databases(config).names)
+}
+
 pub(super) fn databases(config: &Config) -> Databases {
     match config.upstream {
         Upstream::Server { database, .. } => Databases {
@@ -127,12 +137,14 @@ pub(super) fn settings(
             max: limits.dial_backoff_max,
         },
         keyspace: keyspace(&config.upstream),
-        naming: Naming::new(&config.keep_together, databases(config).names).map(Arc::new),
+        naming: naming(config).map(Arc::new),
         read_from: config.read_from,
         read_own_writes: config.read_own_writes,
         slow_after: config.slow_log_threshold,
         sample_every: config.sample_every,
         zone: config.zone.clone(),
+        audit_databases: config.audits.then_some(config.databases),
+        audit_rules: config.keep_together.clone(),
         greeting: Greeting {
             user: credentials.and_then(|c| c.username.clone()),
             password: credentials.map(|c| c.password.clone()),

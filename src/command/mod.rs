@@ -15,6 +15,7 @@ pub mod learn;
 pub mod lookup;
 pub mod notes;
 pub mod rules;
+pub mod single;
 pub mod streams;
 pub mod table;
 #[cfg(test)]

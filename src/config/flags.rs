@@ -4,7 +4,9 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 
 use super::draft::Given;
 use super::keys::KEYS;
@@ -48,6 +50,32 @@ pub enum Task {
     },
     /// Store what is there under the names that the rules of --keep-together give it; with --from, copy it from another server
     MoveKeys(MoveKeys),
+    /// Ask the slotcar that runs with this configuration how it is; exits with 0 (well), or 1 and the reasons
+    Healthcheck {
+        #[arg(value_enum, default_value_t = Probe::Readyz)]
+        probe: Probe,
+    },
+}
+
+/// What is asked about a slotcar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// Every slot has a primary that answers
+    Readyz,
+    /// Every worker answers
+    Livez,
+    /// The topology has been learnt
+    Startupz,
+}
+
+impl Probe {
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Readyz => "/readyz",
+            Self::Livez => "/livez",
+            Self::Startupz => "/startupz",
+        }
+    }
 }
 
 /// The flags that were given.

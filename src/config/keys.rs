@@ -349,6 +349,15 @@ pub static KEYS: &[Key] = &[
         })
     },
     Key {
+        value: "SWITCH",
+        about: "Whether to count what of the app's requests a cluster would refuse or serve otherwise, before one server or what Sentinels watch; a cluster with as many `databases` as are set",
+        default: Some("off"),
+        expected: "on or off",
+        ..key("audit", |draft, texts| {
+            one(texts, |text| parse::word(text, SWITCH)).map(|on| draft.audits = on)
+        })
+    },
+    Key {
         value: "DURATION",
         about: "How often a silent node is asked whether it lives; 0 = never",
         default: Some("500ms"),

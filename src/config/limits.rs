@@ -130,6 +130,12 @@ limits! {
         "Scripts remembered per worker for nodes that do not know them; what has not been used goes first. Thousands of scripts.";
     scan_tokens_max: usize = 16_384,
         "SCAN cursors remembered here because they do not fit into the number given to the client; the oldest goes first.";
+    audit_patterns_max: usize = 1024,
+        "Patterns of keys that an audit counts, per worker; keys of further ones are counted together. A large app has tens of kinds of keys.";
+    audit_findings_max: usize = 1024,
+        "Commands with patterns that an audit counts findings by, per worker; further ones are counted together. More than people read.";
+    audit_shapes_max: usize = 1024,
+        "Sets of patterns that an audit remembers because keys of them are needed together, per worker; further ones are counted together.";
     moved_batch_keys_max: usize = 64,
         "Keys that move-keys has under way at a time, for each node that it reads. Enough to make round trips cheap.";
     moved_batch_bytes_max: usize = 16 * MIB,
@@ -201,6 +207,9 @@ mod tests {
             "_scripts",
             "_nodes",
             "_links",
+            "_patterns",
+            "_findings",
+            "_shapes",
         ];
         for LimitRow {
             name,

@@ -14,14 +14,15 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 pub use environment::Environment;
-pub use flags::{CommandLine, Flags, Task};
+pub use flags::{CommandLine, Flags, Probe, Task};
 pub use limits::Limits;
 pub use live::{Changes, Said};
 pub use mistake::{ConfigError, Mistake, Origin};
 pub use move_keys::{MoveKeys, Plain};
 pub use reload::{Changed, Reloading};
-pub use resolve::{Shown, resolve, rows, show};
+pub use resolve::resolve;
 pub use secret::Secret;
+pub use show::{Shown, rows, show};
 pub use users::{Logins, Users};
 
 use crate::command::rules::Rules;
@@ -45,6 +46,7 @@ pub mod reference;
 mod reload;
 mod resolve;
 mod secret;
+mod show;
 mod tables;
 mod url;
 mod users;
@@ -86,6 +88,8 @@ pub struct Config {
     pub keep_together: Vec<Rule>,
     /// Of a cluster. `>= 1`
     pub databases: u32,
+    /// What a cluster would refuse is counted; not before one.
+    pub audits: bool,
     pub read_from: ReadFrom,
     /// How long a session reads at the primary what it has written; zero: not for that reason.
     pub read_own_writes: Duration,

@@ -128,7 +128,9 @@ mod tests {
         let config = resolve(&line.flags, &environment).map_err(|error| error.to_string())?;
         match line.task() {
             Task::MoveKeys(task) => task.source(&config).map_err(|error| error.to_string()),
-            Task::Run | Task::Check | Task::Explain { .. } => panic!("{line:?}"),
+            Task::Run | Task::Check | Task::Explain { .. } | Task::Healthcheck { .. } => {
+                panic!("{line:?}")
+            }
         }
     }
 

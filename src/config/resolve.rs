@@ -7,7 +7,7 @@ use super::draft::{Draft, FilesDraft, Given};
 use super::file::{self, LISTENER, Own};
 use super::key::Key;
 use super::keys::KEYS;
-use super::mistake::{Mistake, Origin, may_hold_password, shown};
+use super::mistake::{Mistake, Origin};
 use super::parse::ListenerDraft;
 use super::{
     Config, ConfigError, Credentials, Environment, Flags, Limits, Listener, Logins, Said, Secret,
@@ -25,68 +25,14 @@ pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, Confi
     All::of(flags, environment).finish()
 }
 
-/// The same as lines of a file, each with where its value was set; defaults are comments, secrets are not shown.
-///
-/// # Errors
-/// Every mistake that was found.
-pub fn show(flags: &Flags, environment: &Environment) -> Result<String, ConfigError> {
-    let all = All::of(flags, environment);
-    let mut lines: String = KEYS.iter().filter_map(|key| all.main.line(key)).collect();
-    for listener in &all.listeners {
-        lines.push_str(&format!("\n[[{LISTENER}]]\n"));
-        let is_own = |key: &&Key| {
-            let given = listener.given_for(key.target());
-            given.is_some_and(|given| matches!(given.origin, Origin::Listener { .. }))
-        };
-        lines.extend(
-            KEYS.iter()
-                .filter(is_own)
-                .filter_map(|key| listener.line(key)),
-        );
-    }
-    all.finish().map(|_| lines)
-}
-
-/// What counts for each key, without secrets, for `/config`.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn rows(flags: &Flags, environment: &Environment) -> Result<Vec<Shown>, ConfigError> {
-    let all = All::of(flags, environment);
-    let main = KEYS.iter().filter_map(|key| all.main.row(key));
-    let mut rows: Vec<Shown> = main.collect();
-    for (index, listener) in all.listeners.iter().enumerate() {
-        let own = KEYS.iter().filter_map(|key| listener.row(key));
-        rows.extend(own.map(|row| Shown {
-            listener: Some(index),
-            ..row
-        }));
-    }
-    all.finish().map(|_| rows)
-}
-
-/// Instead of a value that is a secret, or may hold one.
-const SECRET: &str = "(secret)";
-
-/// What counts for one key.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Shown {
-    pub key: &'static str,
-    pub values: Vec<String>,
-    /// Where it was set.
-    pub origin: String,
-    /// Of this `[[listener]]`, from 0; none: of all else.
-    pub listener: Option<usize>,
-}
-
 /// The configuration, and those of the listeners that have their own.
-struct All {
-    main: Resolving,
-    listeners: Vec<Resolving>,
+pub(super) struct All {
+    pub(super) main: Resolving,
+    pub(super) listeners: Vec<Resolving>,
 }
 
 impl All {
-    fn of(flags: &Flags, environment: &Environment) -> Self {
+    pub(super) fn of(flags: &Flags, environment: &Environment) -> Self {
         let mut main = Resolving::default();
         main.apply_defaults();
         let own = main.gather(flags, environment);
@@ -99,7 +45,7 @@ impl All {
         }
     }
 
-    fn finish(mut self) -> Result<Config, ConfigError> {
+    pub(super) fn finish(mut self) -> Result<Config, ConfigError> {
         self.check_addresses();
         let mut mistakes = std::mem::take(&mut self.main.mistakes);
         for listener in &mut self.listeners {
@@ -144,7 +90,7 @@ impl All {
 }
 
 #[derive(Default)]
-struct Resolving {
+pub(super) struct Resolving {
     /// From all sources, those first that win.
     given: Vec<Given>,
     draft: Draft,
@@ -192,48 +138,7 @@ impl Resolving {
         self.choose_upstream();
         self.make_tls();
         self.check_protection();
-    }
-
-    /// How a file would say what counts for a key. None: nothing was said, and there is no default.
-    fn line(&self, key: &'static Key) -> Option<String> {
-        let Shown { values, origin, .. } = self.row(key)?;
-        let name = key.name;
-        let Some(given) = self.given_for(key.target()) else {
-            return Some(format!("# {name} = {:?}\n", values.concat()));
-        };
-        let values: Vec<String> = if key.is_flag {
-            given.values.iter().map(|value| shown(value)).collect()
-        } else {
-            values
-        };
-        Some(match values.as_slice() {
-            [one] => format!("{name} = {one}  # {origin}\n"),
-            many => format!("{name} = [{}]  # {origin}\n", many.join(", ")),
-        })
-    }
-
-    /// What counts for a key. None: nothing was said, and there is no default.
-    fn row(&self, key: &'static Key) -> Option<Shown> {
-        let given = self.given_for(key.target());
-        let row = |values, origin: String| Shown {
-            key: key.name,
-            values,
-            origin,
-            listener: None,
-        };
-        let Some(given) = given.filter(|given| given.key.name == key.name) else {
-            let is_else = given.is_some() || !key.is_in_file;
-            let default = key.default.filter(|_| !is_else)?;
-            return Some(row(vec![default.to_owned()], "default".to_owned()));
-        };
-        let values = given.values.iter().map(|value| {
-            if key.is_flag && !may_hold_password(value) {
-                value.clone()
-            } else {
-                SECRET.to_owned()
-            }
-        });
-        Some(row(values.collect(), given.origin.to_string()))
+        self.check_audit();
     }
 
     fn apply_defaults(&mut self) {
@@ -421,6 +326,14 @@ impl Resolving {
         }
     }
 
+    /// A cluster does not have to be asked what one would refuse.
+    fn check_audit(&mut self) {
+        if self.draft.audits && self.upstream == Some("cluster") {
+            let problem = "is on before a cluster, which refuses by itself what it does not serve; expected one server (upstream, upstream-host) or sentinel, or off";
+            self.reject_at("audit", problem.to_owned());
+        }
+    }
+
     /// The files of one side. None: a certificate without its key, or the other way round, and that has been told.
     fn files(&mut self, side: &str, of: fn(&Draft) -> &FilesDraft) -> Option<TlsFiles> {
         let files = of(&self.draft);
@@ -487,6 +400,7 @@ impl Resolving {
             logins: draft.logins,
             keep_together: draft.keep_together,
             databases: draft.databases,
+            audits: draft.audits,
             read_from: draft.read_from,
             read_own_writes: draft.read_own_writes,
             replica_lag_max: draft.replica_lag_max,
@@ -508,7 +422,7 @@ impl Resolving {
     }
 
     /// What counts for `target`, however it was given.
-    fn given_for(&self, target: &str) -> Option<&Given> {
+    pub(super) fn given_for(&self, target: &str) -> Option<&Given> {
         self.given.iter().find(|given| given.key.target() == target)
     }
 

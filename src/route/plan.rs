@@ -71,13 +71,31 @@ fn by_keys(
         Ok(()) => {}
         Err(KeyError::WrongArity) => return Plan::BadKeys,
     }
+    match one_slot(request, keyspace, keys) {
+        OneSlot::NoKeys => Plan::AnyPrimary,
+        OneSlot::Yes(slot) => Plan::Slot(slot),
+        OneSlot::No(first, other) => Plan::CrossSlot(first, other),
+    }
+}
+
+/// Whether all keys of a request share a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OneSlot {
+    NoKeys,
+    Yes(Slot),
+    /// The arguments of two keys in different slots.
+    No(usize, usize),
+}
+
+/// `keys`: those of the request.
+pub fn one_slot(request: Request<'_>, keyspace: Keyspace, keys: &KeyList) -> OneSlot {
     let mut indices = keys.iter();
     let Some(first) = indices.next() else {
-        return Plan::AnyPrimary;
+        return OneSlot::NoKeys;
     };
     let slot = keyspace.slot(request.arg(first));
-    match indices.find(|&i| keyspace.slot(request.arg(i)) != slot) {
-        Some(other) => Plan::CrossSlot(first, other),
-        None => Plan::Slot(slot),
+    match indices.find(|&at| keyspace.slot(request.arg(at)) != slot) {
+        Some(other) => OneSlot::No(first, other),
+        None => OneSlot::Yes(slot),
     }
 }

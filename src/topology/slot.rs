@@ -49,6 +49,15 @@ impl Slot {
         Self(crc16(hash_tag(key)) & MASK)
     }
 
+    /// The slot of all keys that fit a pattern, as far as its hash tag says that: what nodes ask of `SORT … BY`. Source: `patternHashSlot`
+    /// in `cluster.c` (Valkey 8.0, Redis 7.4).
+    pub fn of_pattern(pattern: &[u8]) -> Option<Self> {
+        let special = pattern.iter().position(|byte| b"*?[\\".contains(byte));
+        let literal = pattern.get(..special.unwrap_or(pattern.len()))?;
+        let is_tagged = hash_tag(literal).len() < literal.len();
+        (special.is_none() || is_tagged).then(|| Self::of_key(literal))
+    }
+
     /// The number as a server prints it.
     pub const fn get(self) -> u16 {
         self.0
@@ -220,6 +229,21 @@ const MASK: u16 = 16_383;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_has_a_slot_if_all_that_fits_it_has() {
+        for (pattern, slot) in [
+            (&b"{a}w_*"[..], Some(Slot::of_key(b"a"))),
+            (b"x{a}w", Some(Slot::of_key(b"a"))),
+            (b"plain", Some(Slot::of_key(b"plain"))),
+            (b"{}a*", None),
+            (b"w_*", None),
+            (b"*{a}", None),
+            (b"{a?}*", None),
+        ] {
+            assert_eq!(Slot::of_pattern(pattern), slot, "{pattern:?}");
+        }
+    }
 
     #[test]
     fn slots_of_keys_are_those_that_a_server_computes() {

@@ -301,6 +301,9 @@ impl Worker {
                 self.stop(grace);
             }
             if let Some(drained) = self.drained() {
+                if let Some(audit) = self.hub.audit() {
+                    tracing::info!("{}", audit.report().summary());
+                }
                 return Ok(drained);
             }
         }

@@ -46,7 +46,7 @@ fn what_was_executed_is_answered_when_slotcar_stops(kind: ServerKind) {
 }
 
 /// Increments as fast as it is answered, until the server closes; returns how often it was told that it had.
-fn incr_until_eof(mut stream: TcpStream, key: &str, pipeline: usize) -> u64 {
+pub(crate) fn incr_until_eof(mut stream: TcpStream, key: &str, pipeline: usize) -> u64 {
     let mut acknowledged = 0;
     loop {
         stream

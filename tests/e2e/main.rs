@@ -31,6 +31,9 @@ macro_rules! on_both {
     )+};
 }
 
+mod admin;
+mod audit;
+mod audit_script;
 mod blocking;
 mod bytes;
 mod clients;

@@ -53,7 +53,48 @@ pub(crate) fn hub_keeping(
     commands: &Arc<CommandTable>,
     seed: u64,
 ) -> Hub {
+    let settings = settings(rules, unknown_outcome, limits, hold_max, seed);
+    let book = ScanBook::new(settings.limits.scan_tokens_max, seed);
+    Hub::new(
+        Arc::new(settings),
+        commands.clone(),
+        face(Logins::Anybody),
+        Arc::new(std::sync::Mutex::new(book)),
+    )
+}
+
+/// A hub before one server that counts what a cluster with these rules would refuse.
+#[expect(
+    clippy::disallowed_types,
+    reason = "the hub shares its scan book with other workers"
+)]
+#[allow(dead_code, reason = "not for every test that has this rig")]
+pub(crate) fn auditing_hub(rules: &[Rule], databases: u32) -> Hub {
+    let limits = Limits::default();
     let settings = Settings {
+        keyspace: Keyspace::Whole,
+        audit_databases: Some(databases),
+        audit_rules: rules.to_vec(),
+        ..settings(&[], UnknownOutcome::Error, limits, Duration::ZERO, 1)
+    };
+    let book = ScanBook::new(settings.limits.scan_tokens_max, 1);
+    Hub::new(
+        Arc::new(settings),
+        Arc::new(CommandTable::new()),
+        face(Logins::Anybody),
+        Arc::new(std::sync::Mutex::new(book)),
+    )
+}
+
+fn settings(
+    rules: &[Rule],
+    unknown_outcome: UnknownOutcome,
+    limits: Limits,
+    hold_max: std::time::Duration,
+    seed: u64,
+) -> Settings {
+    Settings {
+        audit_rules: Vec::new(),
         slow_after: None,
         sample_every: 0,
         retry: RetryLimits {
@@ -73,6 +114,7 @@ pub(crate) fn hub_keeping(
         read_from: ReadFrom::Primary,
         read_own_writes: Duration::ZERO,
         zone: None,
+        audit_databases: None,
         greeting: Greeting {
             user: None,
             password: None,
@@ -89,14 +131,7 @@ pub(crate) fn hub_keeping(
         doors: Arc::default(),
         seed,
         limits,
-    };
-    let book = ScanBook::new(settings.limits.scan_tokens_max, seed);
-    Hub::new(
-        Arc::new(settings),
-        commands.clone(),
-        face(Logins::Anybody),
-        Arc::new(std::sync::Mutex::new(book)),
-    )
+    }
 }
 
 /// Redis 7.0.

@@ -241,6 +241,11 @@ impl Naming {
         prefixes
     }
 
+    /// All rules, in their order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// The tags of all rules.
     pub fn tags(&self) -> impl Iterator<Item = &[u8]> {
         self.rules.iter().map(|rule| &*rule.tag)

@@ -9,7 +9,7 @@ use super::Hub;
 use super::place::Body;
 use super::request::Ran;
 use crate::clock::Now;
-use crate::command::keys::{self, KeyList};
+use crate::command::keys;
 use crate::command::timeout::{self, Patience};
 use crate::command::{Merge, Row};
 use crate::downstream::replies::Seat;
@@ -19,6 +19,7 @@ use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
 use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket, Way};
+use crate::route::plan::{OneSlot, one_slot};
 use crate::topology::{Keyspace, Slot};
 use crate::upstream::link::Link;
 
@@ -327,23 +328,4 @@ enum End {
     TimeIsUp,
     /// `CLIENT UNBLOCK … ERROR`
     Error,
-}
-
-enum OneSlot {
-    NoKeys,
-    Yes(Slot),
-    /// The arguments of two keys in different slots.
-    No(usize, usize),
-}
-
-fn one_slot(request: Request<'_>, keyspace: Keyspace, keys: &KeyList) -> OneSlot {
-    let mut indices = keys.iter();
-    let Some(first) = indices.next() else {
-        return OneSlot::NoKeys;
-    };
-    let slot = keyspace.slot(request.arg(first));
-    match indices.find(|&at| keyspace.slot(request.arg(at)) != slot) {
-        Some(other) => OneSlot::No(first, other),
-        None => OneSlot::Yes(slot),
-    }
 }

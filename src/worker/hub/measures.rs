@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Hub;
+use super::{Hub, Settings};
 use crate::clock::Now;
 use crate::command::class::Class;
 use crate::command::keys::KeyList;
 use crate::command::{Flags, Row};
-use crate::config::limits::Limits;
 use crate::measure::{Batch, Frequent, Histogram, Largest, Ring};
 use crate::resp::request::{Request, RequestLimits, RequestScan, Scanned};
 use crate::route::part::{LinkId, NodeId, Part, Purpose};
@@ -77,6 +76,7 @@ pub(super) struct Measures {
     /// One of so many is sampled; 0: none.
     sample_every: u32,
     until_sample: u32,
+    random: u64,
     /// The next part that is placed is sampled.
     samples_next: bool,
     fade_at: Now,
@@ -87,7 +87,15 @@ pub(super) struct Measures {
 }
 
 impl Measures {
-    pub(super) fn new(limits: &Limits, slow_after: Option<Duration>, sample_every: u32) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let Settings {
+            limits,
+            slow_after,
+            sample_every,
+            seed,
+            ..
+        } = settings;
+        let (slow_after, sample_every) = (*slow_after, *sample_every);
         Self {
             stages: Stages::default(),
             nodes: Vec::new(),
@@ -97,6 +105,7 @@ impl Measures {
             slow_after,
             sample_every,
             until_sample: sample_every,
+            random: *seed | 1,
             samples_next: false,
             fade_at: Now::ZERO,
             keys: Frequent::new(limits.hot_keys_max),
@@ -126,8 +135,19 @@ impl Measures {
         if self.until_sample != 0 {
             return false;
         }
-        self.until_sample = self.sample_every;
+        self.until_sample = self.next_gap();
         self.sample_every != 0
+    }
+
+    /// Requests until the next one that is sampled, `sample_every` on average: a fixed number would always hit the same one
+    /// of an app's loop.
+    fn next_gap(&mut self) -> u32 {
+        // xorshift64, as of Marsaglia: <https://doi.org/10.18637/jss.v008.i14>.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let most = u64::from(self.sample_every.saturating_mul(2).saturating_sub(1)).max(1);
+        u32::try_from(1 + self.random % most).unwrap_or(1)
     }
 
     /// A sampled request is about this key.

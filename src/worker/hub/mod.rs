@@ -9,6 +9,7 @@
 
 mod answer;
 mod arrive;
+mod audit;
 mod block;
 mod bound;
 mod facts;
@@ -54,9 +55,11 @@ pub use self::facts::{Counters, DoorCounts, Load};
 pub use self::measures::{Slow, Stages};
 use self::owners::Owners;
 pub use self::serve::{Served, Socket};
+use crate::audit::Audit;
 use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::lookup::CommandTable;
+use crate::command::together::Rule;
 use crate::config::limits::Limits;
 use crate::config::{Logins, ReadFrom, UnknownOutcome};
 use crate::control::Hint;
@@ -127,6 +130,10 @@ pub struct Settings {
     pub sample_every: u32,
     /// Where we are.
     pub zone: Option<String>,
+    /// The databases of the cluster for which the app's requests are looked at, if they are.
+    pub audit_databases: Option<u32>,
+    /// Under these rules. Nothing is stored by them: the names stay as they are.
+    pub audit_rules: Vec<Rule>,
     /// What `INFO` shows: 40 hexadecimal digits, the first listener's port, the limit of clients.
     pub run_id: String,
     pub process_id: u32,
@@ -181,7 +188,8 @@ pub struct Hub {
     keys: KeyList,
     part_bytes: Vec<u8>,
     names: names::Scratch,
-    /// Requests need no look at who says them, nor other names.
+    audit: Option<Box<Audit>>,
+    /// Requests need no look at who says them, nor other names, and nobody counts what they are.
     runs_as_it_is: bool,
     script_names: names::ScriptNames,
     scan: RequestScan,
@@ -295,6 +303,7 @@ impl Hub {
             keys: KeyList::default(),
             part_bytes: Vec::new(),
             names: names::Scratch::default(),
+            audit: audit::of(&settings),
             script_names: names::ScriptNames::default(),
             scan: RequestScan::new(),
             whole_input: None,
@@ -307,11 +316,7 @@ impl Hub {
             effects: Effects::default(),
             counters: Counters::default(),
             tally: Tally::default(),
-            measures: measures::Measures::new(
-                &settings.limits,
-                settings.slow_after,
-                settings.sample_every,
-            ),
+            measures: measures::Measures::new(&settings),
             settings,
         }
     }
@@ -344,6 +349,7 @@ impl Hub {
             self.let_links_finish(id);
         }
         self.end_block(id);
+        self.forget_audited(id);
         let mut session = self.sessions.remove(id.index as usize);
         if leaves_room(self.sessions.len(), self.sessions.capacity()) {
             self.sessions.shrink_to_fit();
@@ -501,5 +507,5 @@ impl Hub {
 }
 
 fn runs_as_it_is(settings: &Settings, face: &Face) -> bool {
-    settings.naming.is_none() && !face.asks_for_logins()
+    settings.naming.is_none() && settings.audit_databases.is_none() && !face.asks_for_logins()
 }

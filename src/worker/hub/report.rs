@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::facts::{Counters, Load};
 use super::measures::{Slow, Stages};
 use super::{Hub, LinkPlace};
+use crate::audit::{Audit, Finding};
 use crate::clock::Now;
 use crate::measure::{Frequent, Histogram, Largest, Tally};
 use crate::route::naming::Naming;
@@ -20,10 +21,12 @@ pub enum Detail {
     Counts,
     /// Also single clients, keys and requests.
     Everything,
+    /// What the audit has found, and no more.
+    Audit,
 }
 
 /// One worker at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Report {
     pub counters: Counters,
     pub tally: Tally,
@@ -38,6 +41,10 @@ pub struct Report {
     pub commands: BTreeMap<&'static str, Histogram>,
     /// With [`Detail::Everything`] only.
     pub seen: Option<Seen>,
+    /// Requests that have been audited, and findings; none: there is no audit.
+    pub audited: Option<(u64, BTreeMap<Finding, u64>)>,
+    /// With [`Detail::Audit`] only.
+    pub audit: Option<Box<Audit>>,
 }
 
 /// Single things that people look at.
@@ -136,6 +143,12 @@ impl Hub {
             nodes,
             commands: self.measures.commands.clone(),
             seen: (detail == Detail::Everything).then(|| self.seen()),
+            audited: self
+                .audit()
+                .map(|audit| (audit.requests(), audit.counts().collect())),
+            audit: (self.audit())
+                .filter(|_| detail == Detail::Audit)
+                .map(|audit| Box::new(audit.snapshot())),
         }
     }
 

@@ -249,6 +249,9 @@ impl Hub {
         if self.face.asks_for_logins() && self.must_log_in(now, id, row) {
             return Ran::Taken;
         }
+        if self.audit.is_some() {
+            return self.run_audited(now, id, row, request);
+        }
         self.run_renamed(now, id, row, request)
     }
 

@@ -20,7 +20,7 @@ use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::part::{LinkId, Part, Profile, Purpose, SessionId, Target, Ticket, Way};
-use crate::route::plan::{Plan, plan};
+use crate::route::plan::{OneSlot, Plan, one_slot, plan};
 use crate::route::split::Cut;
 use crate::topology::{Keyspace, Slot};
 
@@ -170,15 +170,14 @@ impl Hub {
         if find_keys(row, request, keys).is_err() {
             return Err(No::Aborts(check::wrong_arity(row)));
         }
-        let mut indices = keys.iter();
-        let Some(first) = indices.next().map(|at| request.arg(at)) else {
-            return Ok(Place::Anywhere);
+        let slot = match one_slot(request, self.settings.keyspace, keys) {
+            OneSlot::NoKeys => return Ok(Place::Anywhere),
+            OneSlot::Yes(slot) => slot,
+            OneSlot::No(a, b) => {
+                return Err(No::Aborts(cross_slot(request.arg(a), request.arg(b))));
+            }
         };
-        let keyspace = self.settings.keyspace;
-        let slot = keyspace.slot(first);
-        if let Some(other) = indices.find(|&at| keyspace.slot(request.arg(at)) != slot) {
-            return Err(No::Aborts(cross_slot(first, request.arg(other))));
-        }
+        let first = keys.iter().next().map_or(&b""[..], |at| request.arg(at));
         self.agree(id, slot, first)?;
         Ok(Place::At(slot))
     }
