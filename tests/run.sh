@@ -17,7 +17,7 @@
 #   abuse         clients that are too many, too slow or too large: what others notice (tests/abuse/run.sh has a longer one)
 #   clients       client libraries with default settings, before slotcar before both kinds of cluster
 #   frameworks    job frameworks with default settings and workers of their own, likewise; a primary dies while they work
-#   page          the status page in Chromium, before made-up status
+#   page          the status page in Chromium: before made-up status, and before slotcar while a primary dies
 #   deploy        the image's, Kubernetes', Helm's, Prometheus' and systemd's files are well-formed, and a pod of them works; SLOTCAR_BIN
 #                 likewise
 #   demo          deploy/demo.sh serves, and leaves nothing behind
@@ -215,6 +215,9 @@ stage_frameworks() {
 
 stage_page() {
   bounded tests/page.sh
+  build_slotcar
+  export SLOTCAR_BIN
+  bounded tests/page.sh --real
 }
 
 stage_deploy() {

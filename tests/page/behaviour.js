@@ -95,6 +95,14 @@ check('a failover is on the time line, in the list and said aloud', async () => 
   equal(await page.locator('#ranges [aria-pressed="true"]').innerText(), 'All');
 });
 
+check('the end of a hold alone is a bar as long as it says', async () => {
+  const page = await visit('two');
+  await fourPolls(page);
+  const [bar] = await page.locator('#line rect.mark').evaluateAll((all) => all.map((each) => Number(each.getAttribute('width'))));
+  // 6 s of 5 minutes.
+  ok(bar > 18 && bar < 28, `${bar} pixels`);
+});
+
 check('says clearly when slotcar does not answer', async () => {
   const page = await visit('cluster');
   const said = await listen(page);

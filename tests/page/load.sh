@@ -4,10 +4,18 @@
 #     load.sh PORT
 set -euo pipefail
 port="$1"
+
+again_and_again() {
+  while true; do
+    "$@" || sleep 0.2
+  done
+}
+
+put_large() { head -c 1000000 /dev/zero | redis-cli -p "$port" -x set page:large; }
+
 redis-cli -p "$port" set page:hot x
-while true; do
-  redis-benchmark -p "$port" -q -c 8 -n 20000 -r 10000 -d 64 -t set,get || sleep 0.2
-  redis-benchmark -p "$port" -q -c 4 -n 20000 get page:hot || sleep 0.2
-  head -c 1000000 /dev/zero | redis-cli -p "$port" -x set page:large || sleep 0.2
-  redis-benchmark -p "$port" -q -c 1 -n 100 get page:large || sleep 0.2
-done
+put_large
+again_and_again redis-benchmark -p "$port" -q -c 6 -n 50000 -r 10000 -d 64 -t set,get &
+again_and_again redis-benchmark -p "$port" -q -c 2 -n 50000 get page:hot &
+again_and_again redis-benchmark -p "$port" -q -c 1 -n 20 get page:large &
+wait

@@ -120,7 +120,7 @@ class Service:
             self.slow.append({
                 "id": len(self.slow) + 1, "at_ms": now_ms, "duration_us": us, "wait_us": waited, "node_us": us - waited - 40,
                 "node": chance.choice(primaries).name, "request": chance.choice(["ZRANGEBYSCORE board -inf +inf", "HGETALL config:flags", "KEYS session:*"]),
-                "client": "127.0.0.1:50013",
+                "client": "127.0.0.1:50013", "client_name": "",
             })
 
     def status(self, second):
@@ -185,7 +185,7 @@ class Scenario:
             service.reasons = []
             self.event("failover", f"{new.name} took over 5461 slots from {old.name}")
             self.event("topology", "16384 slots at 3 primaries, 2 replicas")
-            self.event("hold_over", f"{service.held} requests went on after 3.1 s")
+            self.event("hold_over", f"requests were held for 3.1s delayed={service.held} given_up=0 longest_delay_ms=3102")
         elif second == FAILOVER + 25:
             old.up, old.trouble = True, None
             self.event("node_up", f"{old.name} is a replica of {new.name}")
@@ -278,6 +278,10 @@ class Two(Scenario):
     def build(self):
         plain = Node("cache.internal:6379", "primary", None, [[0, SLOTS - 1]], 1, self.chance)
         return super().build() + [Service("server", ["127.0.0.1:6380"], "redis://cache.internal:6379/0", [plain], 400, self.chance)]
+
+    def happen(self, second):
+        if second == 2:
+            self.event("hold_over", "requests were held for 6.0s delayed=4 given_up=0 longest_delay_ms=5998")
 
 
 class Starting(Scenario):

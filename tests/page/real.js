@@ -39,7 +39,9 @@ check('slots, rates, clients and keys are shown', async () => {
   equal(await served(page), 16384);
   deepEqual((await cells(page, 'slots-as-table')).map((row) => row[0]).sort(), nodes.slice(0, 3).sort());
   const rows = await cells(page, 'nodes');
-  deepEqual(rows.map((row) => row[0]).sort(), [...nodes].sort());
+  // Nodes name a replica only when they have heard of it: slotcar may learn it later.
+  deepEqual(rows.map((row) => row[0]).filter((name) => !nodes.includes(name)), []);
+  equal(rows.filter((row) => row[1] === 'primary').length, 3);
   for (const row of rows.filter((each) => each[1] === 'primary')) {
     ok(number(row[4]) > 0, `requests/s of ${row[0]}: ${row[4]}`);
     match(row[6], /µs|ms| s$/);
@@ -48,7 +50,8 @@ check('slots, rates, clients and keys are shown', async () => {
   const stages = await cells(page, 'stages');
   ok(stages.every((row) => /µs|ms| s$/.test(row[3])), `p99 of the stages: ${stages}`);
   match(await textOf(page, '#tiles'), /Requests\/s\n[1-9]/);
-  ok((await cells(page, 'clients')).length >= 5);
+  // Between two runs of the load there are none.
+  await until('clients', async () => (await cells(page, 'clients')).length >= 5);
   ok((await cells(page, 'commands')).some((row) => row[0] === 'get'));
   await until('the hot key', async () => (await cells(page, 'hot')).some((row) => row[0] === 'page:hot'));
   await until('the large value', async () => (await cells(page, 'large')).some((row) => row[0] === 'page:large'));
@@ -65,6 +68,9 @@ check('a failover is found in the page', async () => {
   match((await cells(page, 'nodes')).find((row) => row[0] === victim)?.[2] ?? 'down', /^down/, 'the dead node is down, or gone');
   match(await page.locator('#line').getAttribute('aria-label'), /1 failover/);
   equal(await page.locator('#line .mark title', { hasText: 'failover' }).count(), 1);
+  await until('the end of the hold', async () => (await kindsOf(page)).includes('holding over'));
+  const held = await page.locator('#line rect.mark').evaluateAll((all) => all.map((each) => Number(each.getAttribute('width'))));
+  ok(held.length > 0 && held.every((width) => width < 100), `bars of ${held} pixels`);
   const before = page.statuses.length;
   await until('requests go on', async () => page.statuses.length > before + 7 && /Requests\/s\n[1-9]/.test(await textOf(page, '#tiles')));
   await picture(page, 'real-failover-wide-light');
