@@ -10,6 +10,7 @@ use super::Watched;
 use crate::clock::Now;
 use crate::control::{Learning, NodeInfos};
 use crate::topology::{Endpoint, Topology};
+use crate::worker::hub::Count as _;
 use crate::worker::hub::report::{Detail, NodeTimes, Report, Seen};
 
 /// How long a worker may take to answer. Between two turns is a millisecond; longer only if it is stuck.

@@ -15,7 +15,7 @@ use crate::measure::histogram::BOUNDS;
 use crate::memory;
 use crate::topology::{Role, SlotRange, Topology};
 use crate::worker::hub::Slow;
-use crate::worker::hub::report::{ClientLine, NodeTimes};
+use crate::worker::hub::report::{ClientLine, NodeTimes, Report, Seen};
 
 /// Of each kind of thing that is listed.
 const LISTED_MAX: usize = 100;
@@ -172,9 +172,6 @@ pub(super) fn service(
     let workers = &snapshot.workers;
     let (counters, stages) = (&workers.counters, &workers.stages);
     let seen = workers.seen.as_ref();
-    let keys = seen.map_or(1, |seen| seen.keys.seen().max(1));
-    let top_keys = seen.map(|seen| seen.keys.top()).unwrap_or_default();
-    let top_values = seen.map(|seen| seen.largest.top()).unwrap_or_default();
     let clients = seen.map(|seen| seen.clients.as_slice()).unwrap_or_default();
     let slow = seen.map(|seen| seen.slow.as_slice()).unwrap_or_default();
     ServiceStatus {
@@ -211,31 +208,9 @@ pub(super) fn service(
             .take(LISTED_MAX)
             .map(|client| client_line(now, client))
             .collect(),
-        hot_keys: top_keys
-            .into_iter()
-            .map(|entry| HotKey {
-                key: shown(&entry.name),
-                share: share(entry.count - entry.error, keys),
-                command: entry.verb,
-            })
-            .collect(),
-        large_values: top_values
-            .into_iter()
-            .map(|entry| LargeValue {
-                key: shown(&entry.name),
-                bytes: entry.bytes,
-                command: entry.verb,
-            })
-            .collect(),
-        commands: workers
-            .commands
-            .iter()
-            .map(|(command, times)| CommandTimes {
-                command,
-                sampled: times.count(),
-                latency: times.counts().to_vec(),
-            })
-            .collect(),
+        hot_keys: seen.map(hot_keys).unwrap_or_default(),
+        large_values: seen.map(large_values).unwrap_or_default(),
+        commands: commands(workers),
         slow: slow
             .iter()
             .rev()
@@ -243,6 +218,37 @@ pub(super) fn service(
             .map(|(id, slow)| slow_request(now, now_ms, *id, slow))
             .collect(),
     }
+}
+
+fn hot_keys(seen: &Seen) -> Vec<HotKey> {
+    let all = seen.keys.seen().max(1);
+    let top = seen.keys.top().into_iter();
+    top.map(|entry| HotKey {
+        key: shown(&entry.name),
+        share: share(entry.count - entry.error, all),
+        command: entry.verb,
+    })
+    .collect()
+}
+
+fn large_values(seen: &Seen) -> Vec<LargeValue> {
+    let top = seen.largest.top().into_iter();
+    top.map(|entry| LargeValue {
+        key: shown(&entry.name),
+        bytes: entry.bytes,
+        command: entry.verb,
+    })
+    .collect()
+}
+
+fn commands(workers: &Report) -> Vec<CommandTimes> {
+    let all = workers.commands.iter();
+    all.map(|(command, times)| CommandTimes {
+        command,
+        sampled: times.count(),
+        latency: times.counts().to_vec(),
+    })
+    .collect()
 }
 
 /// Every node of the topology, shard by shard.

@@ -90,6 +90,22 @@ struct Driver {
     random: Random,
 }
 
+/// A task that asks, if an interval is given.
+fn ask_how_nodes_are(
+    publisher: &Publisher,
+    dialer: &Dialer,
+    kind: &SourceKind,
+    interval: Option<Duration>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(interval) = interval {
+        let published = Arc::clone(&publisher.published);
+        let (dialer, kind) = (dialer.clone(), kind.clone());
+        tasks.spawn_local(super::info::watch(published, dialer, kind, interval));
+    }
+    tasks
+}
+
 /// How one question ended.
 struct Answer {
     round: u64,
@@ -118,16 +134,7 @@ impl Driver {
         let dialer = Dialer::new(credentials, names, tls);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
         let (replicas, heard) = Replicas::new(replica_reads, dialer.clone());
-        let mut infos = JoinSet::new();
-        if let Some(interval) = info_interval {
-            let published = Arc::clone(&publisher.published);
-            infos.spawn_local(super::info::watch(
-                published,
-                dialer.clone(),
-                kind.clone(),
-                interval,
-            ));
-        }
+        let infos = ask_how_nodes_are(&publisher, &dialer, &kind, info_interval);
         let stations = Stations::default();
         let first = seeds.load_full();
         stations.set(first.to_vec());

@@ -256,7 +256,7 @@ pub static ROWS: &[Row] = &[
         "The longest time that took since the start",
         "failovers",
         |look, to| {
-            let millis = look.snapshot.workers.counters.longest_delay_ms;
+            let millis = look.snapshot.workers.counters.longest_delay_ms.0;
             to.number(&[], millis as f64 / 1e3);
         },
     ),

@@ -34,202 +34,130 @@ impl DoorCounts {
     }
 }
 
-/// Counts since the start of a worker. One writer.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    pub requests: u64,
-    pub client_bytes_in: u64,
-    pub client_bytes_out: u64,
-    pub node_bytes_in: u64,
-    pub node_bytes_out: u64,
-    /// Error replies made here.
-    pub errors: u64,
-    /// `MOVED` and `ASK` that were followed.
-    pub redirections: u64,
-    /// `ASK` among them.
-    pub redirections_ask: u64,
-    /// `TRYAGAIN`, `CLUSTERDOWN`, `LOADING`, … that were waited out.
-    pub refusals: u64,
-    /// Parts that had to wait.
-    pub held: u64,
-    /// Parts that were sent again because their link was lost.
-    pub resent: u64,
-    /// Those that had been sent, and only read.
-    pub resent_reads: u64,
-    /// Times during which parts were held, until none has been for a second.
-    pub holds: u64,
-    /// Parts that were answered after they had been held, redirected or sent again; the longest time that took.
-    pub delayed: u64,
-    pub longest_delay_ms: u64,
-    pub given_up: GivenUp,
-    /// Times in which memory was short, and clients that had to go because they held most of it.
-    pub memory_shortages: u64,
-    pub clients_shed: u64,
-    /// Connections that were closed because nobody knew what to answer.
-    pub hung_up: u64,
-    /// Links that were ended because their nodes had been silent for as long as requests are held.
-    pub silent_links_cut: u64,
-    /// Clients that were not whom they said they are, each time.
-    pub logins_refused: u64,
-    /// Requests that were sent to a node because it may be read from.
-    pub replica_reads: u64,
-    pub dials: u64,
-    pub links_lost: u64,
-    /// Links that were leased to a session, and how many of them had been used before.
-    pub leases: u64,
-    pub leases_reused: u64,
-    /// Transactions over several slots that were split.
-    pub transactions_split: u64,
-    /// Requests that waited for keys of several slots; looks at such keys; tries to take something, and those that found nothing.
-    pub spread_waits: u64,
-    pub spread_looks: u64,
-    pub spread_tries: u64,
-    pub spread_tries_in_vain: u64,
-    /// What was taken for clients who had left, and put back.
-    pub put_back: u64,
-    /// `NOSCRIPT` that the client did not see: the node was told the script.
-    pub scripts_healed: u64,
-    /// Clients that were told to forget all that they had cached: a node may have had more to say.
-    pub cache_flushes: u64,
-    /// Names that sessions subscribed to, and names that nodes were asked for once more.
-    pub subscriptions: u64,
-    pub resubscriptions: u64,
-    /// Messages, counted once for each session that got them.
-    pub messages: u64,
-    pub slow_subscribers_cut: u64,
-    /// Clients that were closed because too many replies waited for them.
-    pub slow_readers_cut: u64,
-    /// Clients that were closed in the middle of a long reply: its link was lost.
-    pub replies_torn: u64,
-    /// Clients that were closed because they had not asked for anything for too long.
-    pub idle_clients_closed: u64,
-}
-
-impl Counters {
-    /// Puts in what another worker has counted.
-    pub fn add(&mut self, other: &Self) {
-        let longest = self.longest_delay_ms.max(other.longest_delay_ms);
-        let mut other = *other;
-        for (count, more) in self.counts_mut().into_iter().zip(other.counts_mut()) {
-            *count += *more;
+/// Makes a struct of counts that are public and can be added up, so that none is forgotten.
+macro_rules! counts {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
         }
-        self.longest_delay_ms = longest;
-    }
 
-    /// Every one of them: a new one does not compile before it is here.
-    fn counts_mut(&mut self) -> [&mut u64; 45] {
-        let Self {
-            requests,
-            client_bytes_in,
-            client_bytes_out,
-            node_bytes_in,
-            node_bytes_out,
-            errors,
-            redirections,
-            redirections_ask,
-            refusals,
-            held,
-            resent,
-            resent_reads,
-            holds,
-            delayed,
-            longest_delay_ms,
-            memory_shortages,
-            clients_shed,
-            hung_up,
-            silent_links_cut,
-            logins_refused,
-            replica_reads,
-            dials,
-            links_lost,
-            leases,
-            leases_reused,
-            transactions_split,
-            spread_waits,
-            spread_looks,
-            spread_tries,
-            spread_tries_in_vain,
-            put_back,
-            scripts_healed,
-            cache_flushes,
-            subscriptions,
-            resubscriptions,
-            messages,
-            slow_subscribers_cut,
-            slow_readers_cut,
-            replies_torn,
-            idle_clients_closed,
-            given_up:
-                GivenUp {
-                    unknown_outcome,
-                    hold_ran_out,
-                    hold_full,
-                    unreachable,
-                    no_topology,
-                },
-        } = self;
-        [
-            requests,
-            client_bytes_in,
-            client_bytes_out,
-            node_bytes_in,
-            node_bytes_out,
-            errors,
-            redirections,
-            redirections_ask,
-            refusals,
-            held,
-            resent,
-            resent_reads,
-            holds,
-            delayed,
-            longest_delay_ms,
-            memory_shortages,
-            clients_shed,
-            hung_up,
-            silent_links_cut,
-            logins_refused,
-            replica_reads,
-            dials,
-            links_lost,
-            leases,
-            leases_reused,
-            transactions_split,
-            spread_waits,
-            spread_looks,
-            spread_tries,
-            spread_tries_in_vain,
-            put_back,
-            scripts_healed,
-            cache_flushes,
-            subscriptions,
-            resubscriptions,
-            messages,
-            slow_subscribers_cut,
-            slow_readers_cut,
-            replies_torn,
-            idle_clients_closed,
-            unknown_outcome,
-            hold_ran_out,
-            hold_full,
-            unreachable,
-            no_topology,
-        ]
+        impl Count for $name {
+            fn add(&mut self, more: &Self) {
+                $(self.$field.add(&more.$field);)*
+            }
+        }
+    };
+}
+
+/// What is added up over workers.
+pub trait Count {
+    fn add(&mut self, more: &Self);
+}
+
+impl Count for u64 {
+    fn add(&mut self, more: &Self) {
+        *self += more;
     }
 }
 
-/// Parts whose clients were told that they could not be served, by reason.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GivenUp {
-    /// Nobody knows whether they were executed.
-    pub unknown_outcome: u64,
-    /// Held for too long, or redirected for as long.
-    pub hold_ran_out: u64,
-    pub hold_full: u64,
-    /// For one node that could not be reached.
-    pub unreachable: u64,
-    /// There has never been a topology.
-    pub no_topology: u64,
+/// The largest, whoever has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Most(pub u64);
+
+impl Count for Most {
+    fn add(&mut self, more: &Self) {
+        *self = Self(self.0.max(more.0));
+    }
+}
+
+counts! {
+    /// Counts since the start of a worker. One writer.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Counters {
+        requests: u64,
+        client_bytes_in: u64,
+        client_bytes_out: u64,
+        node_bytes_in: u64,
+        node_bytes_out: u64,
+        /// Error replies made here.
+        errors: u64,
+        /// `MOVED` and `ASK` that were followed.
+        redirections: u64,
+        /// `ASK` among them.
+        redirections_ask: u64,
+        /// `TRYAGAIN`, `CLUSTERDOWN`, `LOADING`, … that were waited out.
+        refusals: u64,
+        /// Parts that had to wait.
+        held: u64,
+        /// Parts that were sent again because their link was lost.
+        resent: u64,
+        /// Those that had been sent, and only read.
+        resent_reads: u64,
+        /// Times during which parts were held, until none has been for a second.
+        holds: u64,
+        /// Parts that were answered after they had been held, redirected or sent again; the longest time that took.
+        delayed: u64,
+        longest_delay_ms: Most,
+        given_up: GivenUp,
+        /// Times in which memory was short, and clients that had to go because they held most of it.
+        memory_shortages: u64,
+        clients_shed: u64,
+        /// Connections that were closed because nobody knew what to answer.
+        hung_up: u64,
+        /// Links that were ended because their nodes had been silent for as long as requests are held.
+        silent_links_cut: u64,
+        /// Clients that were not whom they said they are, each time.
+        logins_refused: u64,
+        /// Requests that were sent to a node because it may be read from.
+        replica_reads: u64,
+        dials: u64,
+        links_lost: u64,
+        /// Links that were leased to a session, and how many of them had been used before.
+        leases: u64,
+        leases_reused: u64,
+        /// Transactions over several slots that were split.
+        transactions_split: u64,
+        /// Requests that waited for keys of several slots; looks at such keys; tries to take something, and those that found nothing.
+        spread_waits: u64,
+        spread_looks: u64,
+        spread_tries: u64,
+        spread_tries_in_vain: u64,
+        /// What was taken for clients who had left, and put back.
+        put_back: u64,
+        /// `NOSCRIPT` that the client did not see: the node was told the script.
+        scripts_healed: u64,
+        /// Clients that were told to forget all that they had cached: a node may have had more to say.
+        cache_flushes: u64,
+        /// Names that sessions subscribed to, and names that nodes were asked for once more.
+        subscriptions: u64,
+        resubscriptions: u64,
+        /// Messages, counted once for each session that got them.
+        messages: u64,
+        slow_subscribers_cut: u64,
+        /// Clients that were closed because too many replies waited for them.
+        slow_readers_cut: u64,
+        /// Clients that were closed in the middle of a long reply: its link was lost.
+        replies_torn: u64,
+        /// Clients that were closed because they had not asked for anything for too long.
+        idle_clients_closed: u64,
+    }
+}
+
+counts! {
+    /// Parts whose clients were told that they could not be served, by reason.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct GivenUp {
+        /// Nobody knows whether they were executed.
+        unknown_outcome: u64,
+        /// Held for too long, or redirected for as long.
+        hold_ran_out: u64,
+        hold_full: u64,
+        /// For one node that could not be reached.
+        unreachable: u64,
+        /// There has never been a topology.
+        no_topology: u64,
+    }
 }
 
 impl Counters {
@@ -244,7 +172,7 @@ impl Counters {
             ("resent", self.resent),
             ("holds", self.holds),
             ("delayed", self.delayed),
-            ("longest_delay_ms", self.longest_delay_ms),
+            ("longest_delay_ms", self.longest_delay_ms.0),
             ("given_up_unknown_outcome", self.given_up.unknown_outcome),
             ("given_up_hold_ran_out", self.given_up.hold_ran_out),
             ("given_up_hold_full", self.given_up.hold_full),

@@ -150,6 +150,16 @@ impl Measures {
         u32::try_from(1 + self.random % most).unwrap_or(1)
     }
 
+    /// A request about this key is about to be sent.
+    #[inline]
+    pub(super) fn sample(&mut self, now: Now, key: &[u8], row: &'static Row) -> Noted {
+        if !self.is_sampled() {
+            return Noted::empty();
+        }
+        self.note_key(now, key, row);
+        Noted::SAMPLED
+    }
+
     /// A sampled request is about this key.
     #[cold]
     pub(super) fn note_key(&mut self, now: Now, key: &[u8], row: &'static Row) {

@@ -51,7 +51,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 pub use self::arrive::Straight;
-pub use self::facts::{Counters, DoorCounts, Load};
+pub use self::facts::{Count, Counters, DoorCounts, Load};
 pub use self::measures::{Slow, Stages};
 use self::owners::Owners;
 pub use self::serve::{Served, Socket};

@@ -7,12 +7,13 @@ use super::{Hub, LinkPlace, Straight};
 use crate::clock::Now;
 use crate::command::Row;
 use crate::config::ReadFrom;
+use crate::config::limits::Limits;
 use crate::downstream::replies::Seat;
 use crate::measure::Outcome;
 use crate::resp::request::Request;
 use crate::route::naming::databases::Tag;
 use crate::route::naming::requests::write_tagged;
-use crate::route::part::{LinkId, NodeId, Noted, Part, SessionId, Target, Ticket};
+use crate::route::part::{LinkId, NodeId, Part, SessionId, Target, Ticket};
 use crate::topology::Slot;
 use crate::upstream::queue::{BY_REFERENCE_BYTES_MIN, Queue};
 
@@ -69,26 +70,19 @@ impl Hub {
             return false;
         };
         let queue = place.link.queue_mut();
-        let limits = &self.settings.limits;
-        let has_room = queue.unsent_bytes() + request.bytes.len() < limits.link_queue_bytes_soft
-            && queue.len() + 1 < limits.link_queue_requests_max;
-        if !has_room {
+        if !has_room(queue, request, &self.settings.limits) {
             return false;
         }
         session.silent = !session.identity.take_reply_wish();
         session.identity.last_command = Some(row.name);
-        let class = row.plain_class();
-        let seat = session.replies.open(Seat::Waits, session.silent, class);
+        let (silent, class) = (session.silent, row.plain_class());
+        let seat = session.replies.open(Seat::Waits, silent, class);
         let ticket = Ticket {
             session: id,
             seat,
             part: 0,
         };
-        let mut noted = Noted::empty();
-        if self.measures.is_sampled() {
-            noted = Noted::SAMPLED;
-            self.measures.note_key(now, request.arg(key), row);
-        }
+        let noted = self.measures.sample(now, request.arg(key), row);
         self.counters.requests += 1;
         self.counters.replica_reads += u64::from(is_elsewhere);
         self.placed += 1;
@@ -205,6 +199,13 @@ impl Hub {
         }
         true
     }
+}
+
+/// Whether a request fits behind what is there, with room for what goes the long way.
+#[inline(always)]
+fn has_room(queue: &Queue, request: Request<'_>, limits: &Limits) -> bool {
+    queue.unsent_bytes() + request.bytes.len() < limits.link_queue_bytes_soft
+        && queue.len() + 1 < limits.link_queue_requests_max
 }
 
 /// Queues a request, perhaps with a tag in front of its key.

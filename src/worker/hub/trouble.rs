@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Hub;
 use super::facts::GivenUp;
+use super::facts::{Count as _, Most};
 use crate::clock::Now;
 use crate::route::part::{LinkId, Part};
 use crate::route::verdict::{GiveUp, waits};
@@ -65,7 +66,7 @@ impl Hub {
         let delay = now.since(since);
         let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.counters.delayed += 1;
-        self.counters.longest_delay_ms = self.counters.longest_delay_ms.max(millis);
+        self.counters.longest_delay_ms.add(&Most(millis));
         if let Some(hold) = &mut self.hold {
             hold.longest_delay = hold.longest_delay.max(delay);
         }
