@@ -33,7 +33,7 @@ pub fn show(flags: &Flags, environment: &Environment) -> Result<String, ConfigEr
 /// What counts for each key, without secrets, for `/config`.
 ///
 /// # Errors
-/// As [`resolve`](super::resolve).
+/// As [`resolve`](super::resolve()).
 pub fn rows(flags: &Flags, environment: &Environment) -> Result<Vec<Shown>, ConfigError> {
     let all = All::of(flags, environment);
     let main = KEYS.iter().filter_map(|key| all.main.row(key));

@@ -223,4 +223,5 @@ fn a_sentinel_that_is_lost_is_replaced_by_one_that_was_learnt(kind: ServerKind) 
 
 /// Sentinels that have voted for each other try again after 10 s.
 const HOLD: &str = "60s";
-const LIMIT: Duration = Duration::from_secs(30);
+/// As `ANSWER_LIMIT` of a connection.
+const LIMIT: Duration = Duration::from_secs(75);

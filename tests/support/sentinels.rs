@@ -216,5 +216,5 @@ fn shown(addr: SocketAddr) -> String {
 }
 
 const LIMIT: Duration = Duration::from_secs(30);
-const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
+const FAILOVER_LIMIT: Duration = Duration::from_secs(75);
 static COUNT: AtomicU32 = AtomicU32::new(0);
