@@ -50,9 +50,9 @@
 //! # Modules, in path order
 //!
 //! [`resp`] ◀ [`command`] ◀ [`topology`] ◀ [`route`] ◀ { [`downstream`], [`upstream`], [`reply`] } ◀ [`audit`] ◀ [`worker`] ◀
-//! [`app`]: imports go one way. [`control`] stands beside; [`config`], [`clock`], [`memory`] and [`net`]
-//! are leaves. Everything but
-//! `worker` around its hub, `control`, `net` and `app` is pure: no socket, no clock, no runtime.
+//! [`app`]: imports go one way. [`control`] stands beside, and [`admin`], which shows what the others do; [`config`],
+//! [`clock`], [`memory`], [`measure`] and [`net`] are leaves. Everything but `worker` around its hub, `control`, `admin`,
+//! `net` and `app` is pure: no socket, no clock, no runtime.
 
 pub mod admin;
 pub mod app;
