@@ -20,6 +20,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import redis
@@ -190,6 +192,14 @@ class Slotcar:
 # ---- the life of a pod -----------------------------------------------------------------------------------------------
 
 
+def http_status(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def is_open(host, port):
     try:
         return redis.Redis(host, port, socket_timeout=2).ping()
@@ -254,6 +264,13 @@ def main():
     check(slotcar.ask("livenessProbe")[0], f"{kind}: alive", slotcar.ask("livenessProbe"))
     code, output = slotcar.health_check()
     check(code == 0, f"{kind}: the image's own health check agrees", f"{code} {output}")
+    port = container["ports"][0]["containerPort"]
+    with urllib.request.urlopen(f"http://{POD_IP}:{port}/metrics", timeout=5) as answer:
+        scraped = answer.read()
+    judged = subprocess.run(["promtool", "check", "metrics"], input=scraped, capture_output=True)
+    check(scraped and judged.returncode == 0, f"{kind}: promtool takes its metrics", judged.stderr.decode())
+    hidden = http_status(f"http://{POD_IP}:{port}/status")
+    check(hidden == 403, f"{kind}: keys and clients are not shown to other pods", hidden)
     check(not is_open(POD_IP, 6379), f"{kind}: nobody but the pod's containers reaches the listener")
     named = redis.Redis("127.0.0.1", int(arguments.node_port)).client_list()
     check(any(each["name"] == pod_name and each["user"] == "shop" for each in named), f"{kind}: nodes know its connections by the pod's name, and the user", named)
