@@ -1,6 +1,6 @@
 //! What is measured on the way: how long requests wait, how long nodes take, which keys are asked for most, and what was slow.
 //!
-//! Parts that are written, or answered, in one go are timed in one go. Beyond that a request costs a few instructions, unless it
+//! Parts that are written, or answered, in one go are timed in one go. Beyond that a request costs some hundred instructions, unless it
 //! is one of the few that are sampled, or slow: those take the long way back, where they are looked at.
 
 use std::collections::BTreeMap;
