@@ -1,41 +1,49 @@
 //! The only place that reads the clock. Everything else is told the time as a [`Now`].
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A moment: nanoseconds since this process first asked for one. Monotonic; lasts 584 years.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Now(u64);
+/// A moment: nanoseconds since this process first asked for one. Monotonic; lasts 584 years. An `Option` of it takes no more room:
+/// the first moment is 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Now(NonZeroU64);
 
 impl Now {
     /// The moment of the first reading.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// A moment by its distance from the first reading. For tests and simulations.
     pub fn at(since_start: Duration) -> Self {
-        Self(nanos(since_start))
+        Self::from_nanos(nanos(since_start))
     }
 
-    /// As [`Now::at`], for constants.
-    pub const fn from_nanos(since_start: u64) -> Self {
-        Self(since_start)
+    const fn from_nanos(since_start: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(since_start))
     }
 
     /// Time since the first reading.
     pub const fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0)
+        self.since(Self::ZERO)
     }
 
     /// The moment that was `by` earlier, or the first.
     pub fn earlier(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(nanos(by)))
+        let nanos = self.0.get().saturating_sub(nanos(by));
+        Self(NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN))
     }
 
     /// Time from `earlier` to this moment; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Now {
+    fn default() -> Self {
+        Self::ZERO
     }
 }
 
@@ -53,7 +61,7 @@ impl Add<Duration> for Now {
 impl Sub<Duration> for Now {
     type Output = Self;
     fn sub(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_sub(nanos(rhs)))
+        self.earlier(rhs)
     }
 }
 

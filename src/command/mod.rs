@@ -138,8 +138,10 @@ impl Row {
 
     /// Whether it runs a script, which may answer anything, also what looks like an error of the node.
     pub fn answers_as_it_likes(&self) -> bool {
-        let name = self.name.trim_end_matches("_ro");
-        matches!(name, "eval" | "evalsha" | "fcall")
+        matches!(
+            self.name,
+            "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro"
+        )
     }
 
     /// Whether it goes through a collection by a cursor, which means something only to the node that gave it.

@@ -68,6 +68,7 @@ pub enum Seat {
 
 impl Replies {
     /// Opens the next seat and returns its number.
+    #[inline(always)]
     pub fn open(&mut self, seat: Seat, silent: bool, class: Class) -> u32 {
         let number = self.first.wrapping_add(to_u32(self.seats.len()));
         self.seats.push_back(Place {
@@ -98,13 +99,20 @@ impl Replies {
         out: &mut OutBuf,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Ended {
+        let mut outcome = Outcome::Ok;
+        let class = self.put(number, out, |into| {
+            let at = into.len();
+            write(into);
+            outcome = Outcome::of(into.get(at..).unwrap_or_default());
+        });
+        Ended { class, outcome }
+    }
+
+    fn put(&mut self, number: u32, out: &mut OutBuf, write: impl FnOnce(&mut Vec<u8>)) -> Class {
         let index = number.wrapping_sub(self.first) as usize;
         let Some(place) = self.seats.get_mut(index) else {
             debug_assert!(false, "a seat is filled once");
-            return Ended {
-                class: Class::default(),
-                outcome: Outcome::Ok,
-            };
+            return Class::default();
         };
         let into = if index == 0 {
             out.tail()
@@ -113,10 +121,7 @@ impl Replies {
         };
         let at = into.len();
         write(into);
-        let ended = Ended {
-            class: place.class,
-            outcome: Outcome::of(into.get(at..).unwrap_or_default()),
-        };
+        let class = place.class;
         if place.silent {
             into.truncate(at);
         }
@@ -132,7 +137,7 @@ impl Replies {
             };
             self.squeeze();
         }
-        ended
+        class
     }
 
     /// Fills a seat with a whole frame.
@@ -153,8 +158,7 @@ impl Replies {
             Some(_) | None => return None,
         };
         if index > 0 || !self.late.is_empty() {
-            let _ = self.fill(number, out, frame);
-            return Some(class);
+            return Some(self.put(number, out, |buf| buf.extend_from_slice(frame)));
         }
         out.push_copy(frame);
         self.seats.pop_front();

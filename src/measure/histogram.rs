@@ -72,30 +72,32 @@ impl Histogram {
     }
 }
 
-/// Things in a row that began at the same moment: they are observed at once.
+/// Things in a row that began at the same moment: they are observed at once. What began nobody knows when is not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batch {
-    began: Now,
+    began: Option<Now>,
     count: u64,
 }
 
 impl Batch {
-    /// One more has ended. [`Now::ZERO`]: nobody noted when it began, so it is not counted.
-    #[inline]
-    pub fn note(&mut self, now: Now, began: Now, into: &mut impl FnMut(Duration, u64)) {
-        if self.began != began {
-            self.flush(now, into);
-            self.began = began;
-        }
-        self.count += 1;
+    /// The next one, which began then. False: those before began at another moment, so it [is the first](Self::turn) of others.
+    #[inline(always)]
+    pub fn takes(&mut self, began: Option<Now>) -> bool {
+        let is_same = self.began == began;
+        self.count += u64::from(is_same);
+        is_same
     }
 
-    /// All that have been noted go `into` a histogram.
-    #[cold]
-    #[inline(never)]
-    pub fn flush(&mut self, now: Now, into: &mut impl FnMut(Duration, u64)) {
+    /// All that have been taken end now and go `into` a histogram; the first of others began then.
+    pub fn turn(&mut self, now: Now, began: Option<Now>, into: impl FnOnce(Duration, u64)) {
+        self.flush(now, into);
+        *self = Self { began, count: 1 };
+    }
+
+    /// All that have been taken end now and go `into` a histogram.
+    pub fn flush(&mut self, now: Now, into: impl FnOnce(Duration, u64)) {
         let Self { began, count } = std::mem::take(self);
-        if count > 0 && began != Now::ZERO {
+        if let Some(began) = began {
             into(now.since(began), count);
         }
     }
@@ -131,8 +133,11 @@ mod tests {
         let at = |millis| Now::at(Duration::from_millis(millis));
         let (mut batch, mut seen) = (Batch::default(), Vec::new());
         let mut into = |took: Duration, times| seen.push((took.as_millis(), times));
-        for began in [1, 1, 1, 2, 0, 0, 3] {
-            batch.note(at(10), at(began), &mut into);
+        for began in [Some(1), Some(1), Some(1), Some(2), None, None, Some(3)] {
+            let began = began.map(at);
+            if !batch.takes(began) {
+                batch.turn(at(10), began, &mut into);
+            }
         }
         batch.flush(at(10), &mut into);
         batch.flush(at(10), &mut into);

@@ -128,6 +128,12 @@ bitflags! {
         const SAMPLED = 1;
         /// It had to wait for long before it was sent.
         const LATE = 2;
+        /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
+        const MISPLACED = 4;
+        /// A transaction with a `SELECT` in it: its link is brought back behind it.
+        const SELECTS = 8;
+        /// A block whose answers name keys, at places that the session knows.
+        const NAMES = 16;
     }
 }
 
@@ -144,8 +150,8 @@ pub struct Part {
     pub replies: u32,
     /// Its place among all parts of the worker, from 1; 0 before it has been placed. Lanes are in this order.
     pub seq: u64,
-    /// When it was placed first; [`Now::ZERO`]: nobody wants to know.
-    pub since: Now,
+    /// When it was placed first. None: nobody wants to know.
+    pub since: Option<Now>,
     /// When it was first held or resent. None: it goes its first way.
     pub troubled_since: Option<Now>,
     /// How often it has been redirected.
@@ -160,14 +166,8 @@ pub struct Part {
     pub asking: bool,
     /// It only reads, and was sent to a node that need not be its slot's primary.
     pub elsewhere: bool,
-    /// A transaction with a `SELECT` in it: its link is brought back behind it.
-    pub selects: bool,
-    /// A block whose answers name keys, at places that the session knows.
-    pub names: bool,
     /// Why its answer is looked at, if it is.
     pub noted: Noted,
-    /// In flight at a node that does not serve its slot, any more or yet: later parts of the slot wait for it.
-    pub misplaced: bool,
 }
 
 impl Part {
@@ -185,7 +185,7 @@ impl Part {
             way: Way::Shared,
             replies: 1,
             seq: 0,
-            since: Now::ZERO,
+            since: None,
             troubled_since: None,
             redirects: 0,
             refusals: 0,
@@ -193,11 +193,13 @@ impl Part {
             brief: false,
             asking: false,
             elsewhere: false,
-            selects: false,
-            names: false,
             noted: Noted::empty(),
-            misplaced: false,
         }
+    }
+
+    /// Whether it is in flight at a node that does not serve its slot.
+    pub fn is_misplaced(&self) -> bool {
+        self.noted.contains(Noted::MISPLACED)
     }
 
     /// Whether it may be taken back before it has left: not what belongs to a part that stays, or the other way round.
@@ -207,8 +209,7 @@ impl Part {
 
     /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
     pub fn is_plain(&self) -> bool {
-        let is_special = self.misplaced || self.selects || self.names || self.row.is_overheard();
-        !is_special && self.noted.is_empty() && self.troubled_since.is_none()
+        self.noted.is_empty() && self.troubled_since.is_none() && !self.row.is_overheard()
     }
 
     /// Whether parts follow one another on this way: what is sent again must not be overtaken.

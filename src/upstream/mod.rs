@@ -8,4 +8,5 @@ pub mod handshake;
 pub mod link;
 pub mod overlap;
 pub mod queue;
+mod times;
 pub mod topics;

@@ -10,8 +10,9 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use super::times::Times;
 use crate::clock::Now;
-use crate::measure::{Batch, Histogram};
+use crate::measure::Histogram;
 use crate::net::Pool;
 use crate::route::part::{Noted, Part, Purpose, Ticket};
 
@@ -29,6 +30,7 @@ const COMPACT_BYTES_MIN: usize = 32 * 1024;
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: VecDeque<Entry>,
+    times: Times,
     /// Bytes of the copied entries, the answered ones up to `log_start` included.
     log: Vec<u8>,
     log_start: usize,
@@ -54,15 +56,13 @@ struct Entry {
     /// Of [`Part::replies`], those that are still to come.
     replies: u32,
     is_shared: bool,
-    /// When its last byte was written; [`Now::ZERO`]: not yet, or nobody wants to know.
-    sent_at: Now,
 }
 
 /// Whose the oldest reply is.
 #[derive(Debug)]
 pub enum Answered {
     /// It answers this part, or is the last of its replies; the part was sent then, as [`Queue::drop_oldest`] says.
-    Part(Part, Now),
+    Part(Part, Option<Now>),
     /// It is one of several replies to the oldest part, and not the last.
     OneOfSeveral,
 }
@@ -99,8 +99,8 @@ impl Queue {
             len,
             replies: part.replies,
             is_shared,
-            sent_at: Now::ZERO,
         });
+        self.times.note_queued(part.since);
         self.peak = self.peak.max(self.entries.len());
     }
 
@@ -119,12 +119,10 @@ impl Queue {
         Some(Answered::Part(part, sent_at))
     }
 
-    /// The oldest part, which has been sent, is answered: returns when it was sent, or [`Now::ZERO`] if nobody wanted to know.
-    pub fn drop_oldest(&mut self) -> Now {
+    /// The oldest part, which has been sent, is answered: returns when it was sent, if anybody wanted to know.
+    pub fn drop_oldest(&mut self) -> Option<Now> {
         debug_assert!(self.sent > 0, "it has been sent");
-        let Some(entry) = self.entries.pop_front() else {
-            return Now::ZERO;
-        };
+        let entry = self.entries.pop_front()?;
         self.sent -= 1;
         if entry.is_shared {
             self.shared.pop_front();
@@ -132,13 +130,12 @@ impl Queue {
         } else {
             self.drop_from_log(entry.len as usize);
         }
-        entry.sent_at
+        self.times.note_answered()
     }
 
     /// When the oldest part was sent that is unanswered, as [`Queue::drop_oldest`] says.
     pub fn oldest_sent_at(&self) -> Option<Now> {
-        let entry = self.entries.front().filter(|_| self.sent > 0);
-        entry.map(|entry| entry.sent_at)
+        self.times.oldest_sent_at()
     }
 
     /// The oldest sent part and its bytes, still in the queue.
@@ -194,6 +191,7 @@ impl Queue {
             self.entries.shrink_to(kept);
             self.shared.shrink_to(kept);
         }
+        self.times.release();
         self.peak /= 2;
     }
 
@@ -280,6 +278,8 @@ impl Queue {
                 self.entries.push_back(entry);
             }
         }
+        let waiting = self.entries.range(self.sent..);
+        self.times.requeue(waiting.map(|entry| entry.part.since));
         recalled
     }
 
@@ -321,8 +321,7 @@ impl Queue {
     ) {
         debug_assert!(n <= self.unsent_bytes);
         self.unsent_bytes = self.unsent_bytes.saturating_sub(n);
-        let mut into = |took, times| waits.observe(took, times);
-        let mut waited = Batch::default();
+        let first = self.sent;
         while n > 0 {
             let Some(entry) = self.entries.get_mut(self.sent) else {
                 break;
@@ -334,20 +333,27 @@ impl Queue {
             n -= step;
             self.sent_of_next += step;
             if self.sent_of_next == entry.len as usize {
-                let since = entry.part.since;
-                if since != Now::ZERO {
-                    entry.sent_at = now;
-                    if since < late_before {
-                        entry.part.noted |= Noted::LATE;
-                    }
-                    waited.note(now, since, &mut into);
-                }
                 self.sent += 1;
                 self.sent_of_next = 0;
                 self.shared_sent += usize::from(entry.is_shared);
             }
         }
-        waited.flush(now, &mut into);
+        self.note_sent(first, now, late_before, waits);
+    }
+
+    /// The parts from that one on have just been written.
+    fn note_sent(&mut self, mut first: usize, now: Now, late_before: Now, waits: &mut Histogram) {
+        let Self { entries, times, .. } = self;
+        times.note_sent(self.sent - first, now, |since, count| {
+            let these = first..first + count;
+            first = these.end;
+            let Some(since) = since else { return };
+            waits.observe(now.since(since), count as u64);
+            if since < late_before {
+                let late = entries.range_mut(these);
+                late.for_each(|entry| entry.part.noted |= Noted::LATE);
+            }
+        });
     }
 
     pub fn unsent_bytes(&self) -> usize {
@@ -395,6 +401,7 @@ fn put<'a>(slices: &mut [IoSlice<'a>], used: usize, bytes: &'a [u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::time::Duration;
 
     use super::*;
     use crate::command::lookup::CommandTable;
@@ -408,6 +415,14 @@ mod tests {
         parts: VecDeque<(u64, Vec<u8>)>,
         sent: usize,
         torn: usize,
+        /// Of each that was sent: when, if it is timed, and whether it had waited for long.
+        times: VecDeque<(Option<Now>, bool)>,
+        timed: u64,
+    }
+
+    /// When a part was placed: some at the same moment, some nobody knows when.
+    fn since(seq: u64) -> Option<Now> {
+        (!seq.is_multiple_of(11)).then(|| Now::at(Duration::from_micros(seq / 7)))
     }
 
     impl Model {
@@ -422,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_written_answered_and_recalled_the_bytes_stay_with_their_parts() {
+    fn whatever_is_written_answered_and_recalled_bytes_and_times_stay_with_their_parts() {
         let row = CommandTable::new().row("get").unwrap();
         let part = |seq| Part {
             brief: false,
@@ -431,8 +446,6 @@ mod tests {
             row,
             profile: Profile::default(),
             elsewhere: false,
-            selects: false,
-            names: false,
             way: Way::Shared,
             replies: 1,
             seq,
@@ -441,8 +454,7 @@ mod tests {
             refusals: 0,
             heals: 0,
             asking: false,
-            misplaced: false,
-            since: Now::ZERO,
+            since: since(seq),
             noted: Noted::empty(),
         };
         let state = Cell::new(1u64);
@@ -456,6 +468,7 @@ mod tests {
             usize::try_from(state.get() >> 33).unwrap() % below
         };
         let (mut queue, mut model) = (Queue::default(), Model::default());
+        let mut waits = Histogram::default();
         for seq in 0..2_000 {
             match random(8) {
                 0..=3 => {
@@ -474,12 +487,18 @@ mod tests {
                 }
                 4..=5 => {
                     let mut n = random(queue.unsent_bytes() + 1);
-                    queue.note_written(n, Now::ZERO, Now::ZERO, &mut Histogram::default());
+                    let now = Now::at(Duration::from_millis(seq / 5));
+                    let late_before = Now::at(Duration::from_micros(seq / 8));
+                    queue.note_written(n, now, late_before, &mut waits);
                     while n > 0 {
                         let left = model.parts[model.sent].1.len() - model.torn;
                         let step = n.min(left);
                         (n, model.torn) = (n - step, model.torn + step);
                         if step == left {
+                            let since = since(model.parts[model.sent].0);
+                            let is_late = since.is_some_and(|since| since < late_before);
+                            model.times.push_back((since.and(Some(now)), is_late));
+                            model.timed += u64::from(since.is_some());
                             (model.sent, model.torn) = (model.sent + 1, 0);
                         }
                     }
@@ -489,10 +508,13 @@ mod tests {
                         .front()
                         .map(|(part, bytes)| (part.seq, bytes.to_vec()));
                     let answered = queue.answer().map(|answered| match answered {
-                        Answered::Part(part, _) => part.seq,
+                        Answered::Part(part, sent_at) => {
+                            (part.seq, (sent_at, part.noted.contains(Noted::LATE)))
+                        }
                         Answered::OneOfSeveral => panic!("no part is a block"),
                     });
-                    assert_eq!(answered, front.as_ref().map(|(seq, _)| *seq));
+                    let seq = front.as_ref().map(|(seq, _)| *seq);
+                    assert_eq!(answered, seq.zip(model.times.pop_front()));
                     let expected = if model.sent > 0 {
                         model.parts.pop_front()
                     } else {
@@ -529,6 +551,8 @@ mod tests {
                 .collect();
             assert_eq!(unsent, model.unsent());
         }
+        assert_eq!(waits.count(), model.timed);
+        assert!(model.timed > 500);
         let sent = |i| i < model.sent || (i == model.sent && model.torn > 0);
         let expected: Vec<_> = (0..)
             .zip(&model.parts)

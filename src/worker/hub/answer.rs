@@ -14,7 +14,7 @@ use crate::reply::gather::Gather;
 use crate::reply::redirect::{Refusal, refusal};
 use crate::resp::reply::Reply;
 use crate::resp::write;
-use crate::route::part::{LinkId, Part, Purpose, SessionId, Ticket};
+use crate::route::part::{LinkId, Noted, Part, Purpose, SessionId, Ticket};
 use crate::upstream::link::{LinkDown, Role};
 use crate::upstream::queue::{Answered, Orphan};
 
@@ -61,7 +61,7 @@ impl Hub {
         if is_looked_at(&part) {
             self.look_at_answer(now, node, (&part, sent_at), &bytes, frame);
         }
-        if part.misplaced {
+        if part.is_misplaced() {
             self.lanes.note_settled(part.target);
         }
         let own = if is_naming {
@@ -90,7 +90,7 @@ impl Hub {
     fn on_answer(&mut self, now: Now, id: LinkId, part: Part, bytes: Bytes, frame: &[u8]) {
         let refused = refusal(frame).filter(|refusal| self.may_say(refusal));
         let sent = true;
-        if part.selects && refused.is_none() {
+        if part.noted.contains(Noted::SELECTS) && refused.is_none() {
             self.note_selected_in_block(&part, frame);
         }
         if part.row.route == Route::Connection(Connection::Watch) && refused.is_none() {

@@ -176,7 +176,7 @@ impl Hub {
         // Its slot may have moved in the meantime.
         if let Some(Answered::Part(part, sent_at)) = answered {
             self.measures.note_answered(now, sent_at);
-            if part.misplaced {
+            if part.is_misplaced() {
                 self.lanes.note_settled(part.target);
             }
         }

@@ -99,7 +99,7 @@ impl Hub {
             self.end_wait_for_link(session);
         }
         for orphan in &orphans {
-            if orphan.part.misplaced {
+            if orphan.part.is_misplaced() {
                 self.lanes.note_settled(orphan.part.target);
             }
         }

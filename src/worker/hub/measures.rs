@@ -129,12 +129,14 @@ impl Measures {
     }
 
     /// Whether this request is one of the few.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_sampled(&mut self) -> bool {
         self.until_sample = self.until_sample.wrapping_sub(1);
-        if self.until_sample != 0 {
-            return false;
-        }
+        self.until_sample == 0 && self.begin_gap()
+    }
+
+    #[cold]
+    fn begin_gap(&mut self) -> bool {
         self.until_sample = self.next_gap();
         self.sample_every != 0
     }
@@ -150,13 +152,19 @@ impl Measures {
         u32::try_from(1 + self.random % most).unwrap_or(1)
     }
 
-    /// A request about this key is about to be sent.
-    #[inline]
-    pub(super) fn sample(&mut self, now: Now, key: &[u8], row: &'static Row) -> Noted {
+    /// A request about its argument `key` is about to be sent.
+    #[inline(always)]
+    pub(super) fn sample(
+        &mut self,
+        now: Now,
+        row: &'static Row,
+        request: Request<'_>,
+        key: usize,
+    ) -> Noted {
         if !self.is_sampled() {
             return Noted::empty();
         }
-        self.note_key(now, key, row);
+        self.note_key(now, request.arg(key), row);
         Noted::SAMPLED
     }
 
@@ -173,13 +181,20 @@ impl Measures {
     }
 
     /// A part has been answered that was sent then.
-    #[inline]
-    pub(super) fn note_answered(&mut self, now: Now, sent_at: Now) {
+    #[inline(always)]
+    pub(super) fn note_answered(&mut self, now: Now, sent_at: Option<Now>) {
+        if !self.answers.takes(sent_at) {
+            self.turn_answers(now, sent_at);
+        }
+    }
+
+    #[inline(never)]
+    fn turn_answers(&mut self, now: Now, sent_at: Option<Now>) {
         let Self {
             stages, nodes, at, ..
         } = self;
-        let mut into = |took, times| note_times(&mut stages.node, nodes, *at, took, times);
-        self.answers.note(now, sent_at, &mut into);
+        let into = |took, times| note_times(&mut stages.node, nodes, *at, took, times);
+        self.answers.turn(now, sent_at, into);
     }
 
     /// All bytes of one read have been looked at.
@@ -187,11 +202,18 @@ impl Measures {
         let Self {
             stages, nodes, at, ..
         } = self;
-        let mut into = |took, times| note_times(&mut stages.node, nodes, *at, took, times);
-        self.answers.flush(now, &mut into);
+        let into = |took, times| note_times(&mut stages.node, nodes, *at, took, times);
+        self.answers.flush(now, into);
+    }
+
+    /// Whether a value of so many bytes might be one of the largest.
+    #[inline(always)]
+    pub(super) fn is_large(&self, bytes: usize) -> bool {
+        self.largest.takes(bytes)
     }
 
     /// The value of a request, or of its reply, might be one of the largest.
+    #[inline(never)]
     pub(super) fn note_value(&mut self, row: &'static Row, request: &[u8], reply_bytes: usize) {
         let reads = row.flags.contains(Flags::READ);
         let bytes = if reads { reply_bytes } else { request.len() };
@@ -267,7 +289,7 @@ impl Hub {
     pub(super) fn begin_part(&mut self, now: Now, part: &mut Part) {
         self.placed += 1;
         part.seq = self.placed;
-        part.since = now;
+        part.since = Some(now);
         if std::mem::take(&mut self.measures.samples_next) {
             part.noted |= Noted::SAMPLED;
         }
@@ -281,13 +303,13 @@ impl Hub {
         };
         let is_timed = link.used == Use::Shared || link.role == Role::Tracks;
         let oldest = link.queue().oldest_sent_at();
-        link.is_late = is_timed && oldest.is_some_and(|at| at != Now::ZERO && at < slow_before);
+        link.is_late = is_timed && oldest.is_some_and(|at| at < slow_before);
         self.measures.at = is_timed.then_some(link.node);
     }
 
     /// Whether [`Hub::look_at_answer`] wants to see this part's bytes.
     pub(super) fn is_looked_at(part: &Part, slow_before: Now) -> bool {
-        part.noted.contains(Noted::SAMPLED) || (is_timed(part) && part.since < slow_before)
+        part.noted.contains(Noted::SAMPLED) || is_slow(part, slow_before)
     }
 
     /// A part has been answered after its way from a node: is there anything to remember of it? `bytes`: of the request, if it
@@ -296,7 +318,7 @@ impl Hub {
         &mut self,
         now: Now,
         node: NodeId,
-        (part, sent_at): (&Part, Now),
+        (part, sent_at): (&Part, Option<Now>),
         bytes: &[u8],
         frame: &[u8],
     ) {
@@ -305,15 +327,24 @@ impl Hub {
             let commands = &mut self.measures.commands;
             if commands.len() < COMMANDS_MAX || commands.contains_key(part.row.name) {
                 let times = commands.entry(part.row.name).or_default();
-                times.observe(now.since(part.since), 1);
+                let since = part.since.unwrap_or(now);
+                times.observe(now.since(since), 1);
             }
         }
-        if is_timed(part) && part.since < self.measures.slow_before(now) {
-            self.note_slow(now, node, (part, sent_at), bytes);
+        if is_slow(part, self.measures.slow_before(now))
+            && let (Some(since), Some(sent_at)) = (part.since, sent_at)
+        {
+            self.note_slow(now, node, (part, since, sent_at), bytes);
         }
     }
 
-    fn note_slow(&mut self, now: Now, node: NodeId, (part, sent_at): (&Part, Now), bytes: &[u8]) {
+    fn note_slow(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        (part, since, sent_at): (&Part, Now, Now),
+        bytes: &[u8],
+    ) {
         let Purpose::Answer(ticket) = part.purpose else {
             return;
         };
@@ -329,8 +360,8 @@ impl Hub {
         });
         self.measures.slow.push(Slow {
             at: now,
-            took: now.since(part.since),
-            wait: sent_at.since(part.since),
+            took: now.since(since),
+            wait: sent_at.since(since),
             node: now.since(sent_at),
             endpoint: node.map(|n| n.endpoint.to_string()).unwrap_or_default(),
             request,
@@ -366,9 +397,10 @@ fn cut(argument: &[u8]) -> &[u8] {
     argument.get(..SLOW_ARGUMENT_BYTES_MAX).unwrap_or(argument)
 }
 
-/// Whether how long its answer takes says something about a node: not if it may wait for something else.
-fn is_timed(part: &Part) -> bool {
-    part.since != Now::ZERO && part.is_pipelined()
+/// Whether it was placed before that, and how long its answer takes says something about a node: not if it may wait for something
+/// else.
+fn is_slow(part: &Part, slow_before: Now) -> bool {
+    part.is_pipelined() && part.since.is_some_and(|since| since < slow_before)
 }
 
 /// Looks at the arguments of a whole request.

@@ -19,7 +19,7 @@ use crate::resp::write;
 use crate::route::naming::Naming;
 use crate::route::naming::lua::{self, Prelude};
 use crate::route::naming::replies::{Named, Told};
-use crate::route::part::{Part, Purpose, SessionId, Ticket};
+use crate::route::part::{Noted, Part, Purpose, SessionId, Ticket};
 use crate::topology::Slot;
 
 /// Kept for the next request.
@@ -225,7 +225,7 @@ impl Hub {
             // It is put together with others first.
             return None;
         }
-        let places = if part.names {
+        let places = if part.noted.contains(Noted::NAMES) {
             self.take_places(part)
         } else {
             None

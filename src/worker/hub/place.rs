@@ -8,7 +8,7 @@ use crate::command::Route;
 use crate::config::ReadFrom;
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{LinkId, NodeId, Part, Purpose, Target, Way};
+use crate::route::part::{LinkId, NodeId, Noted, Part, Purpose, Target, Way};
 use crate::route::verdict::{GiveUp, waits};
 use crate::upstream::queue::{BY_REFERENCE_BYTES_MIN, Orphan};
 
@@ -101,7 +101,7 @@ impl Hub {
     /// Sends a part to a node that imports its slot; later parts of the slot wait until it has been answered.
     pub(super) fn place_asking(&mut self, now: Now, mut part: Part, link: LinkId, bytes: &Bytes) {
         part.asking = true;
-        part.misplaced = false;
+        part.noted.remove(Noted::MISPLACED);
         part.troubled_since.get_or_insert(now);
         let bytes = &self.without_word(&mut part, bytes);
         let asking = Part {
@@ -113,7 +113,7 @@ impl Hub {
             link.push_with(asking, |log| write::command(log, &[b"ASKING"]));
         }
         if part.is_pipelined() {
-            part.misplaced = true;
+            part.noted |= Noted::MISPLACED;
             self.lanes.note_misplaced(part.target);
         }
         self.push(link, part, &Body::Shared(bytes));
@@ -162,7 +162,7 @@ impl Hub {
         let mut part = Part {
             asking: false,
             elsewhere: false,
-            misplaced: false,
+            noted: held.part.noted - Noted::MISPLACED,
             ..held.part
         };
         if part.way == Way::Tracked && !self.is_awaited(part.purpose) {
@@ -231,8 +231,8 @@ impl Hub {
             let queue = place.link.queue_mut();
             recalled.extend(queue.recall(|part| part.may_be_recalled() && is_misplaced(part)));
             for part in queue.parts_mut() {
-                part.misplaced = is_misplaced(part);
-                if part.misplaced {
+                part.noted.set(Noted::MISPLACED, is_misplaced(part));
+                if part.is_misplaced() {
                     self.lanes.note_misplaced(part.target);
                 }
             }
@@ -284,7 +284,7 @@ impl Hub {
             return;
         };
         let link = &mut place.link;
-        if part.selects || link.profile.database != part.profile.database {
+        if part.noted.contains(Noted::SELECTS) || link.profile.database != part.profile.database {
             return self.push_abroad(id, part, bytes);
         }
         link.queue_mut().adopt(&mut self.link_pool);

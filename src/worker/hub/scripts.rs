@@ -11,7 +11,7 @@ use crate::downstream::transaction::Block;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{LinkId, Part, Purpose};
+use crate::route::part::{LinkId, Noted, Part, Purpose};
 use crate::upstream::queue::Orphan;
 
 /// How often a node is told the script of one request: it may forget it again before the request comes.
@@ -79,7 +79,7 @@ impl Hub {
         }
         self.counters.scripts_healed += 1;
         let recalled = self.recall(link, part.target);
-        if part.misplaced && !part.asking {
+        if part.is_misplaced() && !part.asking {
             // Whoever serves the slot now may know it.
             self.place_again(
                 now,
@@ -120,7 +120,7 @@ impl Hub {
         let load = Part {
             purpose: Purpose::Swallow,
             replies: 1,
-            misplaced: false,
+            noted: Noted::empty(),
             ..*part
         };
         let mut bytes = Vec::with_capacity(body.len() + 64);

@@ -14,7 +14,7 @@ use crate::downstream::session::Wait;
 use crate::resp::reply::Reply;
 use crate::resp::request::Request;
 use crate::resp::write;
-use crate::route::part::{LinkId, Part, Purpose, SessionId, Target};
+use crate::route::part::{LinkId, Noted, Part, Purpose, SessionId, Target};
 use crate::topology::Slot;
 
 impl Hub {
@@ -59,7 +59,7 @@ impl Hub {
         let select = Part {
             purpose: Purpose::Swallow,
             replies: 1,
-            selects: false,
+            noted: Noted::empty(),
             ..part
         };
         let write_select = |log: &mut Vec<u8>, database: u32| {

@@ -101,9 +101,12 @@ impl Hub {
             let Some(session) = session.filter(|s| s.generation == id.generation) else {
                 return Served::Over;
             };
-            match session.write(now, socket, &mut self.pool) {
-                Ok(n) => self.counters.client_bytes_out += n,
-                Err(_) => return Served::Over,
+            let bytes_out = &mut self.counters.client_bytes_out;
+            if session
+                .write(now, socket, &mut self.pool, bytes_out)
+                .is_err()
+            {
+                return Served::Over;
             }
             if let Some(end) = session.end() {
                 return end;
@@ -201,9 +204,14 @@ impl Hub {
 }
 
 impl Session {
-    /// Writes what there is for the client, as much as its socket takes: says how many bytes that was.
-    fn write(&mut self, now: Now, socket: &mut impl Socket, pool: &mut Pool) -> io::Result<u64> {
-        let mut all = 0;
+    /// Writes what there is for the client, as much as its socket takes; `bytes_out` counts it.
+    fn write(
+        &mut self,
+        now: Now,
+        socket: &mut impl Socket,
+        pool: &mut Pool,
+        bytes_out: &mut u64,
+    ) -> io::Result<()> {
         while !self.out.is_empty() {
             let written = match self.out.one_slice() {
                 Some(bytes) => socket.write(&[IoSlice::new(bytes)]),
@@ -216,7 +224,7 @@ impl Session {
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    all += n as u64;
+                    *bytes_out += n as u64;
                     self.identity.last_active = now;
                     self.out.advance(n);
                     self.out.release(pool);
@@ -225,7 +233,7 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Whether the connection is to end now, and how.

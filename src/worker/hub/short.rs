@@ -82,13 +82,13 @@ impl Hub {
             seat,
             part: 0,
         };
-        let noted = self.measures.sample(now, request.arg(key), row);
+        let noted = self.measures.sample(now, row, request, key);
         self.counters.requests += 1;
         self.counters.replica_reads += u64::from(is_elsewhere);
         self.placed += 1;
         let part = Part {
             seq: self.placed,
-            since: now,
+            since: Some(now),
             noted,
             elsewhere: is_elsewhere,
             ..Part::new(ticket, Target::Slot(slot), row, profile)
@@ -149,7 +149,10 @@ impl Hub {
         }
         let mut rest = frame;
         let is_large = frame.len() >= self.settings.limits.reply_straight_bytes_min;
-        if is_large && let Some((part, request)) = link.queue().front() {
+        if is_large
+            && self.measures.is_large(frame.len())
+            && let Some((part, request)) = link.queue().front()
+        {
             self.measures.note_value(part.row, request, frame.len());
         }
         if is_large && session.out.is_empty() && session.replies.is_next(ticket.seat) {

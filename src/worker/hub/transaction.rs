@@ -19,7 +19,7 @@ use crate::downstream::transaction::{Block, Place, Source, Transaction};
 use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
-use crate::route::part::{LinkId, Part, Profile, Purpose, SessionId, Target, Ticket, Way};
+use crate::route::part::{LinkId, Noted, Part, Profile, Purpose, SessionId, Target, Ticket, Way};
 use crate::route::plan::{OneSlot, Plan, one_slot, plan};
 use crate::route::split::Cut;
 use crate::topology::{Keyspace, Slot};
@@ -306,9 +306,10 @@ impl Hub {
                 if let Some((ticket, profile)) = self.open_seat(id, Seat::Waits) {
                     let mut part = block_part(ticket, block, row, profile);
                     let mut bytes = std::mem::take(&mut self.part_bytes);
-                    part.selects = is_selecting;
+                    part.noted.set(Noted::SELECTS, is_selecting);
                     part.replies += self.write_scripts(block, &mut bytes);
-                    part.names = self.note_names(ticket, &block.names);
+                    let has_names = self.note_names(ticket, &block.names);
+                    part.noted.set(Noted::NAMES, has_names);
                     block.write(&mut bytes);
                     self.place_block(now, part, watch.as_deref(), &bytes);
                     bytes.clear();
@@ -363,9 +364,10 @@ impl Hub {
                     let scripts = self.write_scripts(block, &mut bytes);
                     block.write(&mut bytes);
                     let mut part = block_part(ticket, block, row, profile);
-                    part.names = self.note_names(ticket, &block.names);
+                    let has_names = self.note_names(ticket, &block.names);
+                    part.noted.set(Noted::NAMES, has_names);
                     part.replies += scripts;
-                    part.selects = selects;
+                    part.noted.set(Noted::SELECTS, selects);
                     part
                 }
             };
