@@ -18,7 +18,7 @@ use crate::route::scan::ScanBook;
 use crate::worker::accept::{self, Doors, Listener};
 use crate::worker::errands::{self, Errands};
 use crate::worker::hub::{DoorCounts, Hub, Live, Settings};
-use crate::worker::{self, Desk, Drained, Setup, Worker};
+use crate::worker::{self, Desk, Desks, Drained, Setup, Worker};
 
 /// What serves one configuration.
 pub(super) struct Service {
@@ -190,7 +190,7 @@ fn start_workers(
     )));
     let counts = Arc::new(DoorCounts::default());
     let mut doors = Vec::new();
-    let mut desks = Vec::new();
+    let (mut desks, all_desks) = (Vec::new(), Desks::default());
     let (ended, workers) = mpsc::channel(config.workers);
     for index in 0..config.workers {
         let settings = Arc::new(Settings {
@@ -209,6 +209,7 @@ fn start_workers(
             changes: control.changes(),
             hints: control.hints.clone(),
             errands: errands.clone(),
+            desks: (all_desks.clone(), index),
             live: live.clone(),
             databases: databases(config),
             logins: config.logins.clone(),
@@ -224,6 +225,8 @@ fn start_workers(
                 Err(error) => tracing::error!("worker {index} has ended: {error}"),
             })?;
     }
+    // They are set once.
+    drop(all_desks.set(desks.clone()));
     let doors = Doors {
         workers: doors.into(),
         ids: Arc::default(),

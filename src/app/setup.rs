@@ -2,7 +2,9 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::{now, unix_millis};
 use crate::config::{self, Config, ReadFrom, Upstream};
 use crate::control::{Credentials, ReplicaReads, Source, SourceKind};
 use crate::downstream::local::Databases;
@@ -160,6 +162,8 @@ pub(super) fn settings(
         port,
         clients_max: config.clients_max as u64,
         client_idle_timeout: config.client_idle_timeout,
+        started_at: Duration::from_millis(unix_millis()).saturating_sub(now().since_start()),
+        workers: config.workers,
         doors: Arc::default(),
         seed: random.hash_one(worker),
     }

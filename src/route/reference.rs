@@ -89,7 +89,7 @@ pub fn reply(row: &Row) -> &'static str {
         Merge::OneSucceeded => "one success is enough",
         Merge::Concat => "all, one after the other",
         Merge::ConcatDistinct => "all, each once",
-        Merge::SlowlogGet => "all, newest first",
+        Merge::SlowlogGet => "all and slotcar's own, newest first",
         Merge::KeyOrder => "in the order of the keys",
         Merge::MapSum => "the sum for each name",
         Merge::Receivers => "the sum of all who listen",

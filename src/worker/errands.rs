@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Bell, Shared};
+use super::hub::Asked;
+use super::{Bell, Desk, Shared};
 use crate::net::{ClientTls, DialError, Names, Patience, Stream, dial};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;
 
-/// Something to be done for a worker. As many are under way as it has links and clients at most.
+/// Something to be done for a worker. As many are under way as it has links, clients and requests at most.
 pub(super) enum Errand {
     Dial {
         link: LinkId,
@@ -21,6 +22,13 @@ pub(super) enum Errand {
         /// Of the connection that comes of it.
         tuned: Patience,
         answer: Answer,
+    },
+    /// Asks other workers what a client wants to know.
+    Ask {
+        asked: Asked,
+        others: Vec<Desk>,
+        answer: UnboundedSender<Asked>,
+        bell: Bell,
     },
     /// Sees a client off: what was written last should reach it.
     SeeOff {
@@ -84,6 +92,21 @@ async fn go(errand: Errand, tls: Option<ClientTls>) {
             // The worker may have ended.
             drop(answer.dialed.send(Dialed { link, outcome }));
             answer.bell.ring();
+        }
+        Errand::Ask {
+            mut asked,
+            others,
+            answer,
+            bell,
+        } => {
+            for desk in others {
+                // One that has ended has no clients any more.
+                if let Some(told) = desk.tell(asked.ask.clone()).await {
+                    asked.told.add(told);
+                }
+            }
+            drop(answer.send(asked));
+            bell.ring();
         }
         Errand::SeeOff {
             stream,

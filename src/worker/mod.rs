@@ -12,8 +12,8 @@ mod sockets;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
@@ -21,9 +21,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 
 use self::accept::{Accepted, Door};
-use self::errands::{Dialed, Errands};
+use self::errands::{Dialed, Errand, Errands};
 use self::hub::report::{Detail, Report};
-use self::hub::{Hub, Live};
+use self::hub::{Ask, Asked, Hub, Live, Told};
 use self::sockets::Sockets;
 use crate::clock::{self, Now};
 use crate::config::Logins;
@@ -88,6 +88,10 @@ pub struct Worker {
     dialed: UnboundedSender<Dialed>,
     dials: UnboundedReceiver<Dialed>,
     questions: mpsc::Receiver<Question>,
+    /// All workers, and which of them this one is.
+    desks: (Desks, usize),
+    /// What the others know of what they have been asked.
+    told: (UnboundedSender<Asked>, UnboundedReceiver<Asked>),
     published: Arc<Published>,
     changes: watch::Receiver<u64>,
     /// What the hub knows of the nodes.
@@ -119,16 +123,37 @@ pub struct Desk {
     bell: Bell,
 }
 
-struct Question {
-    detail: Detail,
-    answer: oneshot::Sender<Box<Report>>,
+/// Those of all workers of a service, once all of them are there.
+pub type Desks = Arc<OnceLock<Vec<Desk>>>;
+
+enum Question {
+    /// About itself.
+    Report {
+        detail: Detail,
+        answer: oneshot::Sender<Box<Report>>,
+    },
+    /// By another worker, on behalf of a client.
+    Tell {
+        ask: Ask,
+        answer: oneshot::Sender<Told>,
+    },
 }
 
 impl Desk {
     /// What it says. None: the worker has ended, or too much has been asked already.
     pub async fn ask(&self, detail: Detail) -> Option<Box<Report>> {
         let (answer, answered) = oneshot::channel();
-        self.sender.try_send(Question { detail, answer }).ok()?;
+        let question = Question::Report { detail, answer };
+        self.sender.try_send(question).ok()?;
+        self.bell.ring();
+        answered.await.ok()
+    }
+
+    /// What it knows of this, in its turn. None: the worker has ended.
+    async fn tell(&self, ask: Ask) -> Option<Told> {
+        let (answer, answered) = oneshot::channel();
+        let question = Question::Tell { ask, answer };
+        self.sender.send(question).await.ok()?;
         self.bell.ring();
         answered.await.ok()
     }
@@ -150,6 +175,8 @@ pub struct Setup {
     pub changes: watch::Receiver<u64>,
     pub hints: HintSender,
     pub errands: Errands,
+    /// All workers, and which of them this one will be.
+    pub desks: (Desks, usize),
     pub live: watch::Receiver<Live>,
     /// Where sessions begin.
     pub databases: Databases,
@@ -238,6 +265,7 @@ impl Worker {
             changes,
             hints,
             errands,
+            desks,
             mut live,
             databases,
             logins,
@@ -281,6 +309,8 @@ impl Worker {
             dialed,
             dials,
             questions,
+            desks,
+            told: mpsc::unbounded_channel(),
             published,
             changes,
             learnt: None,
@@ -336,6 +366,7 @@ impl Worker {
         for hint in self.hub.effects().hints.drain(..) {
             self.hints.send(hint);
         }
+        self.ask_others();
         self.tick();
         Ok(())
     }
@@ -384,15 +415,40 @@ impl Worker {
         while let Ok(accepted) = self.accepted.try_recv() {
             self.on_arrival(accepted);
         }
-        while let Ok(Question { detail, answer }) = self.questions.try_recv() {
+        while let Ok(question) = self.questions.try_recv() {
             // Whoever asked may have gone.
-            drop(answer.send(Box::new(self.hub.report(detail))));
+            match question {
+                Question::Report { detail, answer } => {
+                    drop(answer.send(Box::new(self.hub.report(detail))));
+                }
+                Question::Tell { ask, answer } => {
+                    drop(answer.send(self.hub.tell_of(self.now, None, &ask)));
+                }
+            }
+        }
+        while let Ok(asked) = self.told.1.try_recv() {
+            self.hub.on_told_by_all(self.now, asked);
         }
         if self.live.has_changed().unwrap_or(false) {
             self.take_live();
         }
         if self.changes.has_changed().unwrap_or(false) {
             self.take_published();
+        }
+    }
+
+    /// Has the other workers asked what clients want to know.
+    fn ask_others(&mut self) {
+        for asked in self.hub.effects().asks.drain(..) {
+            let (desks, mine) = &self.desks;
+            let others = desks.get().into_iter().flatten().enumerate();
+            let others = others.filter(|(at, _)| at != mine);
+            self.errands.send(Errand::Ask {
+                asked,
+                others: others.map(|(_, desk)| desk.clone()).collect(),
+                answer: self.told.0.clone(),
+                bell: self.bell.clone(),
+            });
         }
     }
 

@@ -58,6 +58,7 @@ mod safety;
 mod scan;
 mod scripts;
 mod sentinels;
+mod several_workers;
 mod start;
 mod strange_nodes;
 mod tasks;

@@ -128,6 +128,8 @@ fn settings(
         port: 6379,
         clients_max: 10_000,
         client_idle_timeout: None,
+        started_at: Duration::ZERO,
+        workers: 1,
         doors: Arc::default(),
         seed,
         limits,

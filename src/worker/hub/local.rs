@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::Hub;
+use super::others::Ask;
 use crate::clock::Now;
 use crate::command::{Connection, Counts, Flags, Local, Refuse, Route, Row, Subscription};
-use crate::downstream::local::{After, Extra, Filter, answer, client_line, killed, listed};
+use crate::downstream::local::{After, Extra, Filter, answer, client_line};
 use crate::downstream::session::{Session, Wait};
 use crate::downstream::standing::Standing;
 use crate::downstream::subscriptions::write_pong;
@@ -37,7 +38,7 @@ impl Hub {
         let proto = |hub: &Self| hub.session(id).map(|s| s.identity.proto);
         let before = proto(self);
         let mut reply = std::mem::take(&mut self.part_bytes);
-        if self.local_reply(now, id, local, request, &mut reply) {
+        if self.local_reply(now, id, local, request, false, &mut reply) {
             self.answer_here(id, |buf| buf.extend_from_slice(&reply));
         }
         reply.clear();
@@ -47,18 +48,21 @@ impl Hub {
         }
     }
 
-    /// Does what a request asks of us and writes its reply; false: none is due, or it comes on another way.
+    /// Does what a request asks of us and writes its reply; false: none is due, or it comes on another way. `alone`: without asking
+    /// other workers, which takes time.
     pub(super) fn local_reply(
         &mut self,
         now: Now,
         id: SessionId,
         local: Local,
         request: Request<'_>,
+        alone: bool,
         reply: &mut Vec<u8>,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(id.index as usize) else {
             return false;
         };
+        let begin = reply.len();
         let after = answer(local, request, &mut session.identity, &self.face, reply);
         let logs_in = matches!(local, Local::Auth | Local::Hello);
         if logs_in && reply.starts_with(b"-WRONGPASS") {
@@ -84,19 +88,28 @@ impl Hub {
                     ids: self.session(id).map(|s| vec![s.identity.id]),
                     ..Filter::default()
                 };
-                self.list_clients(now, id, &own, reply);
+                self.reply_alone(now, id, &Ask::Clients(own), reply);
             }
-            After::List(filter) => self.list_clients(now, id, &filter, reply),
+            After::List(filter) => {
+                return self.reply_together(now, id, Ask::Clients(filter), alone, reply);
+            }
             After::Kill { filter, by_address } => {
-                let count = self.kill_clients(now, id, &filter);
-                killed(count, by_address, reply);
+                let ask = Ask::Kill { filter, by_address };
+                return self.reply_together(now, id, ask, alone, reply);
             }
             After::Pause { .. } | After::Unpause if self.face.logins.are_passed_on() => {
-                reply.clear();
+                reply.truncate(begin);
                 write::error(reply, errors::refused("client|pause", Refuse::Denied));
             }
-            After::Pause { hold, writes_only } => self.pause_clients(now, hold, writes_only),
-            After::Unpause => self.end_pause(),
+            After::Pause { hold, writes_only } => {
+                reply.truncate(begin);
+                let ask = Ask::Pause { hold, writes_only };
+                return self.reply_together(now, id, ask, alone, reply);
+            }
+            After::Unpause => {
+                reply.truncate(begin);
+                return self.reply_together(now, id, Ask::Unpause, alone, reply);
+            }
             After::Unblock {
                 id: client,
                 with_error,
@@ -154,7 +167,7 @@ impl Hub {
         self.answer_here(id, |buf| info::slotcar(proto, &face, buf));
     }
 
-    fn pause_clients(&mut self, now: Now, hold: Duration, writes_only: bool) {
+    pub(super) fn pause_clients(&mut self, now: Now, hold: Duration, writes_only: bool) {
         let until = now + hold;
         // As the server does it: a new pause never shortens or weakens one that is in force.
         let old = self.pause.filter(|pause| pause.until > now);
@@ -164,7 +177,7 @@ impl Hub {
         });
     }
 
-    fn end_pause(&mut self) {
+    pub(super) fn end_pause(&mut self) {
         self.pause = None;
         let paused = self.sessions.iter().filter(|(_, s)| s.wait == Wait::Pause);
         let ids: Vec<SessionId> = paused.map(|(index, s)| s.id(index)).collect();
@@ -176,29 +189,33 @@ impl Hub {
         }
     }
 
-    fn list_clients(&self, now: Now, asks: SessionId, filter: &Filter, reply: &mut Vec<u8>) {
-        let Some(asking) = self.session(asks) else {
-            return;
+    /// The lines of `CLIENT LIST`, with the clients' numbers.
+    pub(super) fn client_lines(
+        &self,
+        now: Now,
+        asks: Option<SessionId>,
+        filter: &Filter,
+    ) -> Vec<(u64, Vec<u8>)> {
+        let sessions = self.sessions.iter().map(|(_, session)| session);
+        let meant = sessions.filter(|session| self.is_meant(now, asks, session, filter));
+        let line = |session: &Session| {
+            let (identity, mut line) = (&session.identity, Vec::new());
+            client_line(identity, &extra(session), &self.face, now, &mut line);
+            (identity.id, line)
         };
-        let mut matching: Vec<&Session> = self
-            .sessions
-            .iter()
-            .map(|(_, s)| s)
-            .filter(|s| self.may_see(asks, s))
-            .filter(|s| filter.matches(&s.identity, s.is_subscribed(), now))
-            .collect();
-        matching.sort_unstable_by_key(|s| s.identity.id);
-        let mut lines = Vec::new();
-        for session in matching {
-            client_line(
-                &session.identity,
-                &extra(session),
-                &self.face,
-                now,
-                &mut lines,
-            );
-        }
-        listed(asking.identity.proto, &lines, reply);
+        meant.map(line).collect()
+    }
+
+    /// Whether a session is one of those that are meant, of which `asks` may know.
+    fn is_meant(
+        &self,
+        now: Now,
+        asks: Option<SessionId>,
+        session: &Session,
+        filter: &Filter,
+    ) -> bool {
+        asks.is_none_or(|asks| self.may_see(asks, session))
+            && filter.matches(&session.identity, session.is_subscribed(), now)
     }
 
     /// The session of a client, if the one that asks may know of it.
@@ -208,17 +225,19 @@ impl Hub {
         self.may_see(asks, session).then(|| session.id(index))
     }
 
-    fn kill_clients(&mut self, now: Now, asks: SessionId, filter: &Filter) -> usize {
-        let matching = self
-            .sessions
-            .iter()
-            .filter(|(_, s)| self.may_see(asks, s))
-            .filter(|(_, s)| filter.matches(&s.identity, s.is_subscribed(), now));
+    pub(super) fn kill_clients(
+        &mut self,
+        now: Now,
+        asks: Option<SessionId>,
+        filter: &Filter,
+    ) -> usize {
+        let sessions = self.sessions.iter();
+        let matching = sessions.filter(|(_, s)| self.is_meant(now, asks, s, filter));
         let ids: Vec<SessionId> = matching.map(|(index, s)| s.id(index)).collect();
         for &id in &ids {
             if let Some(session) = self.session_mut(id) {
                 session.closing = true;
-                session.cut = id != asks;
+                session.cut = Some(id) != asks;
                 self.note_session_woken(id);
             }
         }

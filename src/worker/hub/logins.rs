@@ -267,7 +267,7 @@ impl Hub {
                 bytes: &done.request,
                 args: scan.args(),
             };
-            self.local_reply(now, ticket.session, done.local, request, &mut reply);
+            self.local_reply(now, ticket.session, done.local, request, true, &mut reply);
         }
         self.deliver(now, ticket, &reply);
         let after = self.session(ticket.session).map(|s| s.identity.proto);

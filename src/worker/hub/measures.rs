@@ -6,25 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::slow::Slow;
 use super::{Hub, Settings};
 use crate::clock::Now;
-use crate::command::class::Class;
 use crate::command::keys::KeyList;
 use crate::command::{Flags, Row};
 use crate::measure::{Batch, Frequent, Histogram, Largest, Ring};
 use crate::resp::request::{Request, RequestLimits, RequestScan, Scanned};
-use crate::route::part::{LinkId, NodeId, Noted, Part, Purpose};
+use crate::route::part::{LinkId, NodeId, Noted, Part};
 use crate::upstream::link::{Role, Use};
 
 /// Of one request, as many keys are looked at.
 const KEYS_MAX: usize = 16;
-
-/// How much of a slow request is remembered: as servers do.
-const SLOW_ARGUMENTS_MAX: usize = 32;
-const SLOW_ARGUMENT_BYTES_MAX: usize = 128;
-
-/// Behind as many arguments a login may follow.
-const LOGIN_ARGUMENT_MIN: usize = 6;
 
 /// After so long a key that was hot counts half.
 const FADE_AFTER: Duration = Duration::from_secs(60);
@@ -41,24 +34,6 @@ pub struct Stages {
     pub node: Histogram,
     /// From there to the client, at most: the turn of the worker in which that was.
     pub slotcar: Histogram,
-}
-
-/// A request that took longer than others may.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slow {
-    /// When it was answered.
-    pub at: Now,
-    /// From having been read to the answer. `wait + node <= took`, what is missing was spent at other nodes or being held
-    pub took: Duration,
-    pub wait: Duration,
-    pub node: Duration,
-    pub endpoint: String,
-    /// The first arguments, cut.
-    pub request: Vec<Box<[u8]>>,
-    /// Arguments that are not in `request`.
-    pub more: usize,
-    pub client: String,
-    pub client_name: Box<[u8]>,
 }
 
 /// All of it, of one worker.
@@ -337,64 +312,6 @@ impl Hub {
             self.note_slow(now, node, (part, since, sent_at), bytes);
         }
     }
-
-    fn note_slow(
-        &mut self,
-        now: Now,
-        node: NodeId,
-        (part, since, sent_at): (&Part, Now, Now),
-        bytes: &[u8],
-    ) {
-        let Purpose::Answer(ticket) = part.purpose else {
-            return;
-        };
-        let identity = self.session(ticket.session).map(|s| &s.identity);
-        let client = identity.map(|identity| identity.peer.to_string());
-        let client_name = identity.map(|identity| identity.name().into());
-        let node = self.owners.node(node);
-        let (mut request, mut more) = (Vec::new(), 0);
-        with_arguments(bytes, |all| {
-            let shown = shown_arguments(part.row, all);
-            request = (0..shown).map(|at| cut(all.arg(at)).into()).collect();
-            more = all.len() - shown;
-        });
-        self.measures.slow.push(Slow {
-            at: now,
-            took: now.since(since),
-            wait: sent_at.since(since),
-            node: now.since(sent_at),
-            endpoint: node.map(|n| n.endpoint.to_string()).unwrap_or_default(),
-            request,
-            more,
-            client: client.unwrap_or_default(),
-            client_name: client_name.unwrap_or_default(),
-        });
-    }
-}
-
-/// How many arguments may be remembered: no passwords.
-fn shown_arguments(row: &Row, request: Request<'_>) -> usize {
-    let named = match row.class() {
-        Class::Connection | Class::Server => 1 + usize::from(row.name.contains('|')),
-        Class::Read
-        | Class::Write
-        | Class::Script
-        | Class::Transaction
-        | Class::Blocking
-        | Class::Pubsub => SLOW_ARGUMENTS_MAX,
-    };
-    let is_login = |at: &usize| {
-        let argument = request.arg(*at);
-        argument.eq_ignore_ascii_case(b"auth") || argument.eq_ignore_ascii_case(b"auth2")
-    };
-    // As `MIGRATE` has it, behind the timeout.
-    let login = (LOGIN_ARGUMENT_MIN..request.len()).find(is_login);
-    let hidden_from = login.unwrap_or(usize::MAX);
-    request.len().min(named).min(hidden_from)
-}
-
-fn cut(argument: &[u8]) -> &[u8] {
-    argument.get(..SLOW_ARGUMENT_BYTES_MAX).unwrap_or(argument)
 }
 
 /// Whether it was placed before that, and how long its answer takes says something about a node: not if it may wait for something
@@ -404,7 +321,7 @@ fn is_slow(part: &Part, slow_before: Now) -> bool {
 }
 
 /// Looks at the arguments of a whole request.
-fn with_arguments(bytes: &[u8], look: impl FnOnce(Request<'_>)) {
+pub(super) fn with_arguments(bytes: &[u8], look: impl FnOnce(Request<'_>)) {
     let mut scan = RequestScan::new();
     if let Ok(Scanned::Multibulk(len)) = scan.advance(bytes, &RequestLimits::default()) {
         look(Request {

@@ -22,6 +22,7 @@ mod logins;
 mod measures;
 mod monitor;
 mod names;
+mod others;
 mod owners;
 mod place;
 mod pubsub;
@@ -35,6 +36,7 @@ mod send;
 mod serve;
 mod shed;
 mod short;
+mod slow;
 mod spread;
 mod spread_read;
 mod standing;
@@ -52,9 +54,11 @@ use slab::Slab;
 
 pub use self::arrive::Straight;
 pub use self::facts::{Count, Counters, DoorCounts, Load};
-pub use self::measures::{Slow, Stages};
+pub use self::measures::Stages;
+pub use self::others::{Ask, Asked, Told};
 use self::owners::Owners;
 pub use self::serve::{Served, Socket};
+pub use self::slow::Slow;
 use crate::audit::Audit;
 use crate::clock::Now;
 use crate::command::keys::KeyList;
@@ -141,6 +145,10 @@ pub struct Settings {
     pub clients_max: u64,
     /// How long a client may ask for nothing. None: for ever.
     pub client_idle_timeout: Option<Duration>,
+    /// Unix time at [`Now::ZERO`].
+    pub started_at: Duration,
+    /// How many there are.
+    pub workers: usize,
     /// Of the process: shared by all workers.
     pub doors: Arc<DoorCounts>,
     /// Seeds whatever is random here.
@@ -248,6 +256,8 @@ pub struct Effects {
     pub links: Vec<LinkId>,
     pub dials: Vec<(LinkId, Endpoint)>,
     pub hints: Vec<Hint>,
+    /// For [`Hub::tell_of`] of the other workers, and then [`Hub::on_told_by_all`].
+    pub asks: Vec<Asked>,
 }
 
 impl Effects {
@@ -256,6 +266,7 @@ impl Effects {
             && self.links.is_empty()
             && self.dials.is_empty()
             && self.hints.is_empty()
+            && self.asks.is_empty()
     }
 }
 

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use super::facts::{Counters, Load};
-use super::measures::{Slow, Stages};
+use super::measures::Stages;
+use super::slow::Slow;
 use super::{Hub, LinkPlace};
 use crate::audit::{Audit, Finding};
 use crate::clock::Now;
 use crate::measure::{Frequent, Histogram, Largest, Tally};
-use crate::route::naming::Naming;
 use crate::topology::Endpoint;
 use crate::upstream::link::{Link, Role, Use};
 
@@ -161,7 +161,7 @@ impl Hub {
             keys: self.measures.keys.named(app_name),
             largest: self.measures.largest.named(app_name),
             slow: slow
-                .map(|(number, slow)| (number, named(naming, slow)))
+                .map(|(number, slow)| (number, slow.named(naming)))
                 .collect(),
             clients: clients
                 .map(|(_, session)| {
@@ -180,15 +180,4 @@ impl Hub {
                 .collect(),
         }
     }
-}
-
-/// With the names that the app has given to keys.
-fn named(naming: Option<&Naming>, slow: &Slow) -> Slow {
-    let mut slow = slow.clone();
-    if let Some(naming) = naming {
-        for argument in &mut slow.request {
-            *argument = naming.unmap(argument).into();
-        }
-    }
-    slow
 }

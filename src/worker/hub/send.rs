@@ -2,6 +2,7 @@
 
 use super::Hub;
 use super::place::Body;
+use super::slow::said_beside;
 use crate::clock::Now;
 use crate::command::{Merge, Row, check};
 use crate::downstream::replies::Seat;
@@ -76,7 +77,9 @@ impl Hub {
         if targets.is_empty() {
             return self.send_to_any(now, id, row, request);
         }
-        let gather = self.start_gather(row.merge, targets.len(), &[]);
+        let beside = said_beside(row);
+        let said = targets.len() + usize::from(beside.is_some());
+        let gather = self.start_gather(row.merge, said, &[]);
         if row.merge == Merge::SlowlogGet
             && let Some(gather) = self.gathers.get_mut(gather as usize)
         {
@@ -90,13 +93,17 @@ impl Hub {
         } else {
             Way::Shared
         };
-        for (part, target) in (0u16..).zip(targets) {
+        let mut parts = 0u16..;
+        for (target, part) in targets.into_iter().zip(&mut parts) {
             let ticket = Ticket { part, ..ticket };
             self.place(
                 now,
                 Part::new(ticket, target, row, profile).by(way),
                 Body::Borrowed(request.bytes),
             );
+        }
+        if let (Some(ask), Some(part)) = (beside, parts.next()) {
+            self.ask_workers(now, Ticket { part, ..ticket }, ask);
         }
     }
 

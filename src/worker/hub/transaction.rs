@@ -490,7 +490,7 @@ impl Hub {
                 bytes: request,
                 args: scan.args(),
             };
-            self.local_reply(now, id, local, request, out);
+            self.local_reply(now, id, local, request, true, out);
         }
     }
 

@@ -1,0 +1,164 @@
+//! What no worker can answer alone: each says what it knows, and the one that was asked puts it together.
+
+use std::time::Duration;
+
+use super::Hub;
+use crate::clock::Now;
+use crate::downstream::local::{Filter, killed, listed};
+use crate::downstream::replies::Seat;
+use crate::resp::{Proto, write};
+use crate::route::part::{SessionId, Ticket};
+
+/// Something that all workers are asked on behalf of a client.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// `SLOWLOG GET`
+    SlowRequests,
+    /// `SLOWLOG LEN`
+    SlowCount,
+    /// `SLOWLOG RESET`
+    ForgetSlow,
+    /// `CLIENT LIST`
+    Clients(Filter),
+    /// `CLIENT KILL`; `by_address`: in its old form.
+    Kill { filter: Filter, by_address: bool },
+    /// `CLIENT PAUSE`
+    Pause { hold: Duration, writes_only: bool },
+    /// `CLIENT UNPAUSE`
+    Unpause,
+}
+
+/// What workers have said, added up.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub count: usize,
+    /// By the number of what each is about.
+    pub items: Vec<(u64, Vec<u8>)>,
+}
+
+/// What the others are still to be asked.
+#[derive(Debug)]
+pub struct Asked {
+    pub ticket: Ticket,
+    pub ask: Ask,
+    pub told: Told,
+}
+
+impl Told {
+    pub fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.items.extend(other.items);
+    }
+}
+
+impl Hub {
+    /// Opens a seat for what all workers answer.
+    fn ask_workers_for(&mut self, now: Now, id: SessionId, ask: Ask) {
+        if let Some((ticket, _)) = self.open_seat(id, Seat::Waits) {
+            self.ask_workers(now, ticket, ask);
+        }
+    }
+
+    /// All workers answer this ticket.
+    pub(super) fn ask_workers(&mut self, now: Now, ticket: Ticket, ask: Ask) {
+        let told = self.tell_of(now, Some(ticket.session), &ask);
+        let asked = Asked { ticket, ask, told };
+        if self.asks_others(&asked.ask) {
+            self.effects.asks.push(asked);
+        } else {
+            self.on_told_by_all(now, asked);
+        }
+    }
+
+    /// As [`Hub::ask_workers_for`], unless it is to be answered `alone`, or can be: then in `reply`, and true.
+    pub(super) fn reply_together(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        ask: Ask,
+        alone: bool,
+        reply: &mut Vec<u8>,
+    ) -> bool {
+        if !alone && self.asks_others(&ask) {
+            self.ask_workers_for(now, id, ask);
+            return false;
+        }
+        self.reply_alone(now, id, &ask, reply);
+        true
+    }
+
+    /// With what this worker knows.
+    pub(super) fn reply_alone(&mut self, now: Now, id: SessionId, ask: &Ask, reply: &mut Vec<u8>) {
+        let proto = self.session(id).map_or(Proto::Resp2, |s| s.identity.proto);
+        let told = self.tell_of(now, Some(id), ask);
+        write_told(ask, told, proto, reply);
+    }
+
+    /// Whether other workers know more. Not of users: their numbers are each worker's own.
+    fn asks_others(&self, ask: &Ask) -> bool {
+        let is_about_users = matches!(ask, Ask::Clients(_) | Ask::Kill { .. });
+        self.settings.workers > 1 && !(is_about_users && self.face.logins.are_passed_on())
+    }
+
+    /// What this worker knows. `asks`: who wants to know, if that is a session of its own.
+    pub fn tell_of(&mut self, now: Now, asks: Option<SessionId>, ask: &Ask) -> Told {
+        match ask {
+            Ask::SlowRequests => Told {
+                count: 0,
+                items: self.slow_entries(),
+            },
+            Ask::SlowCount => Told {
+                count: self.measures.slow.len(),
+                items: Vec::new(),
+            },
+            Ask::ForgetSlow => {
+                self.measures.slow.clear();
+                Told::default()
+            }
+            Ask::Clients(filter) => Told {
+                count: 0,
+                items: self.client_lines(now, asks, filter),
+            },
+            Ask::Kill { filter, .. } => Told {
+                count: self.kill_clients(now, asks, filter),
+                items: Vec::new(),
+            },
+            Ask::Pause { hold, writes_only } => {
+                self.pause_clients(now, *hold, *writes_only);
+                Told::default()
+            }
+            Ask::Unpause => {
+                self.end_pause();
+                Told::default()
+            }
+        }
+    }
+
+    /// All have said what they know.
+    pub fn on_told_by_all(&mut self, now: Now, asked: Asked) {
+        let Asked { ticket, ask, told } = asked;
+        let session = self.session(ticket.session);
+        let proto = session.map_or(Proto::Resp2, |session| session.identity.proto);
+        let mut frame = Vec::new();
+        write_told(&ask, told, proto, &mut frame);
+        self.deliver(now, ticket, &frame);
+    }
+}
+
+/// The reply that it comes to.
+fn write_told(ask: &Ask, mut told: Told, proto: Proto, out: &mut Vec<u8>) {
+    match ask {
+        Ask::SlowRequests => {
+            write::array(out, told.items.len());
+            told.items.iter().for_each(|(_, entry)| out.extend(entry));
+        }
+        Ask::SlowCount => write::integer(out, i64::try_from(told.count).unwrap_or(i64::MAX)),
+        Ask::ForgetSlow | Ask::Pause { .. } | Ask::Unpause => write::ok(out),
+        Ask::Clients(_) => {
+            told.items.sort_unstable_by_key(|(id, _)| *id);
+            let lines: Vec<u8> = told.items.into_iter().flat_map(|(_, line)| line).collect();
+            listed(proto, &lines, out);
+        }
+        Ask::Kill { by_address, .. } => killed(told.count, *by_address, out),
+    }
+}
