@@ -31,7 +31,7 @@ def main():
         print(scale.measure(options, progress))
         return
     with Bed() as bed:
-        targets = start(Targets(bed, options.bin), options.targets)
+        targets = start(Targets(bed, options.bin, other=options.other), options.targets)
         circumstances |= {target.name: target.version for target in targets}
         for name, value in circumstances.items():
             print(f"# {name}: {value}")
@@ -60,11 +60,13 @@ def arguments() -> argparse.Namespace:
         prog="compare.sh",
         description="The same redis-benchmark load, in turn, at a plain server (direct), through slotcar and Envoy to\n"
         "a cluster of three primaries, and through nutcracker to a plain server (nutcracker3: to three; relay: what any\n"
-        "process in between costs at least, for loads of one connection). Prints medians over rounds.",
+        "process in between costs at least, for loads of one connection; unsampled: slotcar that samples nothing; other:\n"
+        "another slotcar). Prints medians over rounds.",
         epilog=f"loads:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bin", type=Path, metavar="PATH", help="slotcar's binary (else: cargo build --release)")
+    parser.add_argument("--other", type=Path, metavar="PATH", help="another binary of it, for the target `other`")
     parser.add_argument("--loads", type=known(LOADS), default=known(LOADS)(DEFAULT), help=f"default {DEFAULT}")
     names = Targets.NAMES
     usual = ",".join(Targets.USUAL)

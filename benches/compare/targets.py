@@ -50,10 +50,10 @@ class Targets:
     """Starts each target by name, on one plain server and one cluster of three primaries with the same keys."""
 
     USUAL = ("direct", "slotcar", "nutcracker", "envoy")
-    NAMES = (*USUAL, "nutcracker3", "relay")
+    NAMES = (*USUAL, "nutcracker3", "relay", "unsampled", "other")
 
-    def __init__(self, bed: Bed, binary: Path | None, servers: bool = True):
-        self.bed, self.binary = bed, binary
+    def __init__(self, bed: Bed, binary: Path | None, servers: bool = True, other: Path | None = None):
+        self.bed, self.binary, self.other_binary = bed, binary, other
         if not servers:
             return
         self.plain = start_plain(bed, "plain")
@@ -69,15 +69,27 @@ class Targets:
         return Target("direct", self.plain.port, None, [self.plain], version)
 
     def slotcar(self) -> Target:
-        binary = self.slotcar_binary()
+        return self.one_slotcar("slotcar", self.slotcar_binary())
+
+    def unsampled(self) -> Target:
+        """slotcar that samples nothing and remembers nothing slow."""
+        return self.one_slotcar("unsampled", self.slotcar_binary(), "--sample-every", "0", "--slow-log-threshold", "0")
+
+    def other(self) -> Target:
+        """Another slotcar, such as the one before a change."""
+        if self.other_binary is None:
+            raise Missing("--other says which")
+        return self.one_slotcar("other", self.other_binary)
+
+    def one_slotcar(self, name: str, binary: Path, *more: str) -> Target:
         (port,) = free_ports(1)
         seeds = ",".join(f"{HOST}:{server.port}" for server in self.cluster)
-        command = [str(binary), "--listen", f"{HOST}:{port}", "--cluster", seeds]
-        process = self.ready("slotcar", port, command)
+        command = [str(binary), "--listen", f"{HOST}:{port}", "--cluster", seeds, *more]
+        process = self.ready(name, port, command)
         version = first_line([str(binary), "--version"])
-        if self.binary is None:
+        if self.binary is None and name != "other":
             version += " at " + first_line(["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"])
-        return Target("slotcar", port, process, self.cluster, version)
+        return Target(name, port, process, self.cluster, version)
 
     def slotcar_binary(self) -> Path:
         binary = self.binary or build_slotcar()
