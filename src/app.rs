@@ -18,6 +18,7 @@ use tracing::level_filters::LevelFilter;
 use self::service::Service;
 use crate::admin::{self, Events};
 use crate::config::{Changed, Config, ConfigError, Reloading, Shown};
+use crate::log::Limit;
 use crate::worker::Drained;
 use crate::{memory, net};
 
@@ -30,11 +31,17 @@ pub struct Renewal {
     pub set_log_level: Box<dyn Fn(LevelFilter)>,
 }
 
+/// What becomes of the lines of the log, besides that they are written.
+pub struct Log {
+    pub events: Events,
+    pub limit: Limit,
+}
+
 /// Runs until SIGTERM or SIGINT, and then until the clients have what they had asked for.
 ///
 /// # Errors
 /// When a listener cannot be bound or the system refuses a thread, and when a second signal cuts the clients off.
-pub fn run(mut config: Config, renewal: Renewal, events: Events) -> anyhow::Result<()> {
+pub fn run(mut config: Config, renewal: Renewal, log: Log) -> anyhow::Result<()> {
     if let Err(error) = net::raise_descriptors_max() {
         tracing::debug!("the limit of file descriptors stays as it is: {error}");
     }
@@ -45,10 +52,10 @@ pub fn run(mut config: Config, renewal: Renewal, events: Events) -> anyhow::Resu
         .enable_time()
         .build_local(LocalOptions::default())
         .context("cannot start a runtime")?;
-    runtime.block_on(serve(config, renewal, events))
+    runtime.block_on(serve(config, renewal, log))
 }
 
-async fn serve(config: Config, renewal: Renewal, events: Events) -> anyhow::Result<()> {
+async fn serve(config: Config, renewal: Renewal, log: Log) -> anyhow::Result<()> {
     // First: from the moment that somebody can see us, we end and reload as we should.
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -56,8 +63,9 @@ async fn serve(config: Config, renewal: Renewal, events: Events) -> anyhow::Resu
     for own in std::iter::once(&config).chain(&config.others) {
         services.push(Service::start(own)?);
     }
-    let line = admin::Line::default();
-    start_admin(&config, &services, events, &line)?;
+    tokio::task::spawn_local(log.limit.clone().watch());
+    let line = admin::Line::new(log.limit);
+    start_admin(&config, &services, log.events, &line)?;
     let mut process = Process {
         line,
         reloading: Reloading::of(&config),

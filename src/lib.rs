@@ -51,8 +51,8 @@
 //!
 //! [`resp`] ◀ [`command`] ◀ [`topology`] ◀ [`route`] ◀ { [`downstream`], [`upstream`], [`reply`] } ◀ [`audit`] ◀ [`worker`] ◀
 //! [`app`]: imports go one way. [`control`] stands beside, and [`admin`], which shows what the others do; [`config`],
-//! [`clock`], [`memory`], [`measure`] and [`net`] are leaves. Everything but `worker` around its hub, `control`, `admin`,
-//! `net` and `app` is pure: no socket, no clock, no runtime.
+//! [`clock`], [`log`], [`memory`], [`measure`] and [`net`] are leaves. Everything but `worker` around its hub, `control`, `admin`,
+//! `log`, `net` and `app` is pure: no socket, no clock, no runtime.
 
 pub mod admin;
 pub mod app;
@@ -62,6 +62,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod downstream;
+pub mod log;
 pub mod measure;
 pub mod memory;
 pub mod net;

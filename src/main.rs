@@ -14,13 +14,14 @@ use slotcar::admin::Events;
 use slotcar::app::healthcheck::{self, Health};
 use slotcar::app::move_keys::{self, INTERRUPTED, Outcome};
 use slotcar::app::tasks::{self, Found};
-use slotcar::app::{self, Renewal};
+use slotcar::app::{self, Log, Renewal};
 use slotcar::config::{
     self, CommandLine, Config, ConfigError, Environment, LogFormat, Probe, Task,
 };
+use slotcar::log::Limit;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -46,8 +47,8 @@ fn main() -> ExitCode {
             config.log_level.min(LevelFilter::ERROR)
         }
     };
-    let events = Events::default();
-    let set_log_level = start_log(&config, level, &events);
+    let (events, limit) = (Events::default(), Limit::default());
+    let set_log_level = start_log(&config, level, &events, &limit);
     let said = Rc::new((line.flags, environment));
     let said_again = said.clone();
     let renewal = Renewal {
@@ -55,18 +56,25 @@ fn main() -> ExitCode {
         rows: Box::new(move || config::rows(&said_again.0, &said_again.1)),
         set_log_level,
     };
-    match perform(task, config, renewal, events) {
-        Ok(code) => code,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let done = perform(
+        task,
+        config,
+        renewal,
+        Log {
+            events,
+            limit: limit.clone(),
+        },
+    );
+    limit.tell_rest();
+    done.unwrap_or_else(|error| {
+        tracing::error!(error = %format_args!("{error:#}"), "slotcar has ended");
+        ExitCode::FAILURE
+    })
 }
 
-fn perform(task: Task, config: Config, renewal: Renewal, events: Events) -> Result<ExitCode> {
+fn perform(task: Task, config: Config, renewal: Renewal, log: Log) -> Result<ExitCode> {
     match task {
-        Task::Run => app::run(config, renewal, events).map(|()| ExitCode::SUCCESS),
+        Task::Run => app::run(config, renewal, log).map(|()| ExitCode::SUCCESS),
         Task::Check => {
             for each in std::iter::once(&config).chain(&config.others) {
                 match tasks::look(each)? {
@@ -134,7 +142,12 @@ fn complain(error: &ConfigError) -> ExitCode {
 }
 
 /// Starts the log; what is returned changes its level.
-fn start_log(config: &Config, level: LevelFilter, events: &Events) -> Box<dyn Fn(LevelFilter)> {
+fn start_log(
+    config: &Config,
+    level: LevelFilter,
+    events: &Events,
+    limit: &Limit,
+) -> Box<dyn Fn(LevelFilter)> {
     let (level, handle) = reload::Layer::new(level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = match config.log_format {
@@ -143,13 +156,13 @@ fn start_log(config: &Config, level: LevelFilter, events: &Events) -> Box<dyn Fn
             .boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // What the status page shows of it does not depend on the level.
+    // What the status page shows of it depends neither on the level nor on how many lines there are.
     let kept = config.admin.is_some().then(|| {
         let is_kept = filter_fn(|line| line.fields().field("event").is_some());
         events.clone().with_filter(is_kept)
     });
     tracing_subscriber::registry()
-        .with(lines.with_filter(level))
+        .with(lines.with_filter(level.and(limit.clone())))
         .with(kept)
         .init();
     // It fails when the log has ended: nobody reads it then.

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Leaves. `config` holds endpoints, addresses, names of commands and the bounds of the grammar; it asks nobody what they do.
     ("clock", &[]),
     ("memory", &[]),
+    ("log", &["clock"]),
     ("measure", &["clock", "command"]),
     ("net", &[]),
     ("config", &["resp", "command", "topology", "net"]),
@@ -89,7 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "clock", "memory", "measure", "config", "net", "command", "topology", "audit",
+            "clock", "log", "memory", "measure", "config", "net", "command", "topology", "audit",
             "control", "worker",
         ],
     ),
@@ -97,6 +98,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &[
             "clock",
+            "log",
             "memory",
             "measure",
             "config",
@@ -127,6 +129,8 @@ const PUMPS: &[&str] = &[
     "src/control/",
     "src/admin/",
     "src/net/",
+    // When a line was written.
+    "src/log.rs",
     "src/app.rs",
     "src/app/",
     "src/main.rs",

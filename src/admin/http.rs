@@ -248,6 +248,7 @@ impl Admin {
             started_ms: self.started_ms,
             usage: Usage::now(),
             draining: self.line.is_draining(),
+            log_lines_left_out: self.line.log.left_out(),
         };
         respond(
             StatusCode::OK,

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, watch};
 pub use self::events::{Events, Kept};
 use crate::config::Shown;
 use crate::control::Published;
+use crate::log::Limit;
 use crate::worker::Desk;
 use crate::worker::hub::{DoorCounts, Live};
 
@@ -43,7 +44,7 @@ pub struct Watched {
 }
 
 /// The way between this side and the rest of the process.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Line {
     /// Somebody wants the process to end as if it had got SIGTERM.
     pub drain: Arc<Notify>,
@@ -51,9 +52,20 @@ pub struct Line {
     draining: Arc<AtomicBool>,
     /// The configuration as it counts now.
     pub config: Arc<ArcSwap<Vec<Shown>>>,
+    /// How many lines the log may have, and has left out.
+    log: Limit,
 }
 
 impl Line {
+    pub fn new(log: Limit) -> Self {
+        Self {
+            drain: Arc::default(),
+            draining: Arc::default(),
+            config: Arc::default(),
+            log,
+        }
+    }
+
     pub fn note_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }

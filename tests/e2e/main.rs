@@ -45,6 +45,7 @@ mod fake_nodes;
 mod fan_out;
 mod hostile_nodes;
 mod leaving;
+mod logs;
 mod move_keys;
 mod multi_key;
 mod noticing;

@@ -49,6 +49,7 @@ pub(super) struct Process {
     pub(super) started_ms: u64,
     pub(super) usage: Usage,
     pub(super) draining: bool,
+    pub(super) log_lines_left_out: u64,
 }
 
 /// One service, and what it is called among several.

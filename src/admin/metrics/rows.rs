@@ -91,6 +91,13 @@ pub static ROWS: &[Row] = &[
         |p| f64::from(u8::from(p.draining)),
     ),
     of_process(
+        "slotcar_log_lines_dropped_total",
+        C,
+        "Lines of the log that were left out, because their place in the code had written too many",
+        "a fault that repeats itself",
+        |p| p.log_lines_left_out as f64,
+    ),
+    of_process(
         "slotcar_memory_used_bytes",
         G,
         "Memory that is allocated, as it is compared with the budget",
