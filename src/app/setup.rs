@@ -34,6 +34,7 @@ pub(super) fn source(config: &Config) -> Source {
     Source {
         kind,
         credentials: config.credentials.as_ref().map(log_in),
+        client_name: config.client_name.clone(),
         tls: config.tls.clone(),
         replica_reads: (config.read_from != ReadFrom::Primary).then(|| ReplicaReads {
             lag_max: config.replica_lag_max,

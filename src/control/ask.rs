@@ -108,9 +108,9 @@ impl Asker {
             .await;
         let reply = replies.map(|replies| replies.first().map(decode).transpose());
         match reply {
-            Err(_) | Ok(Err(_) | Ok(None)) => Ok(false),
             // It does not let us ask, or is loading.
-            Ok(Ok(Some(BytesFrame::Error(_)))) => Ok(true),
+            Err(AskFailure::Refused(_)) | Ok(Ok(Some(BytesFrame::Error(_)))) => Ok(true),
+            Err(_) | Ok(Err(_) | Ok(None)) => Ok(false),
             Ok(Ok(Some(role))) => match said_of_role(&role) {
                 Said::Replica => Err(AskFailure::NotPrimary(primary.to_string())),
                 Said::Primary | Said::Epoch(_) | Said::Refused | Said::Nothing => Ok(true),
@@ -159,8 +159,8 @@ impl Asker {
             _ => Err(AskFailure::Malformed("not one reply")),
         });
         match (reply, question) {
+            (Err(AskFailure::Refused(_)) | Ok(BytesFrame::Error(_)), _) => Said::Refused,
             (Err(_why), _) => Said::Nothing,
-            (Ok(BytesFrame::Error(_)), _) => Said::Refused,
             (Ok(reply), Question::Role) => said_of_role(&reply),
             (Ok(reply), Question::Epoch) => {
                 let epoch = ClusterInfo::from_reply(&reply).own_epoch;

@@ -122,6 +122,7 @@ impl Driver {
             seeds,
             kind,
             credentials,
+            client_name,
             tls,
             probe_interval,
             timings,
@@ -131,7 +132,7 @@ impl Driver {
             // The publisher follows them.
             rules: _,
         } = source;
-        let dialer = Dialer::new(credentials, names, tls);
+        let dialer = Dialer::new(credentials, &client_name, names, tls);
         let (probes, findings) = Probes::new(probe_interval, dialer.clone());
         let (replicas, heard) = Replicas::new(replica_reads, dialer.clone());
         let infos = ask_how_nodes_are(&publisher, &dialer, &kind, info_interval);

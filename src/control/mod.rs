@@ -185,6 +185,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// For the nodes.
     pub credentials: Option<Credentials>,
+    /// What our connections are called there. Empty: nothing.
+    pub client_name: String,
     /// For the nodes.
     pub tls: Option<ClientTls>,
     /// How often each node is asked how it is; none: never.
@@ -207,6 +209,7 @@ impl Source {
             seeds: Arc::new(ArcSwap::from_pointee(seeds)),
             kind: SourceKind::Cluster,
             credentials: None,
+            client_name: String::new(),
             tls: None,
             info_interval: None,
             replica_reads: None,

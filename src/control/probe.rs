@@ -192,8 +192,8 @@ impl Probe {
         };
         match within(self.interval, wire.ask(&[&["PING"]])).await {
             Ok(_reply) => self.wire = Some(wire),
-            // It answered; what it thinks of our password is not a question of life.
-            Err(AskFailure::Auth(_)) => {}
+            // It answered; what it thinks of our password is not a question of life, nor how many clients it has.
+            Err(AskFailure::Auth(_) | AskFailure::Refused(_)) => {}
             Err(AskFailure::Timeout) => {
                 self.unanswered = Some(wire);
                 return Sign::Silence;

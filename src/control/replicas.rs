@@ -264,7 +264,7 @@ mod tests {
             lag_max,
             zones: Arc::default(),
         };
-        let dialer = Dialer::new(None, crate::net::Names::System, None);
+        let dialer = Dialer::new(None, "", crate::net::Names::System, None);
         let (mut replicas, heard) = Replicas::new(Some(wanted), dialer);
         for name in ["primary", "replica"] {
             let (node, of) = (Endpoint::new(name, 1), Endpoint::new("primary", 1));

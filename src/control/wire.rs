@@ -1,5 +1,5 @@
-//! One connection to a node, of the control thread or of a task: dial, AUTH, ask, close. RESP2, one question after another.
-//! Every dial takes a token of the process's [`Budget`].
+//! One connection to a node, of the control thread or of a task: dial, AUTH, say our name, ask, close. RESP2, one question after
+//! another. Every dial takes a token of the process's [`Budget`].
 //!
 //! Knows no meaning of any reply but AUTH's. Times out nothing: [`within`] does, for whoever asks.
 
@@ -27,6 +27,8 @@ use crate::topology::Endpoint;
 #[derive(Clone)]
 pub struct Dialer {
     credentials: Option<Rc<Credentials>>,
+    /// For `CLIENT SETNAME`, so that people at the node see who is who. Empty: none.
+    client_name: Rc<str>,
     names: Names,
     tls: Option<ClientTls>,
     budget: Rc<RefCell<Budget>>,
@@ -36,10 +38,16 @@ pub struct Dialer {
 
 impl Dialer {
     /// With a budget of its own.
-    pub fn new(credentials: Option<Credentials>, names: Names, tls: Option<ClientTls>) -> Self {
+    pub fn new(
+        credentials: Option<Credentials>,
+        client_name: &str,
+        names: Names,
+        tls: Option<ClientTls>,
+    ) -> Self {
         let limits = Limits::default();
         Self {
             credentials: credentials.map(Rc::new),
+            client_name: client_name.into(),
             names,
             tls,
             budget: Rc::new(RefCell::new(Budget::new(0))),
@@ -92,12 +100,11 @@ impl Dialer {
         let connection = connection
             .secured(self.tls.as_ref(), host, patience)
             .await?;
-        let greeting = self.credentials.as_deref().map(auth);
         Ok(Wire {
             stream: connection.into_io(),
             input: BytesMut::new(),
             scan: ReplyScan::new(),
-            greeting,
+            greeting: Greeting::new(self.credentials.as_deref(), &self.client_name),
             reply_bytes_max: REPLY_BYTES_MAX,
         })
     }
@@ -108,9 +115,32 @@ pub struct Wire {
     stream: Box<dyn Io>,
     input: BytesMut,
     scan: ReplyScan,
-    /// AUTH, until it travels in front of the first question.
-    greeting: Option<Vec<u8>>,
+    /// Until it travels in front of the first question.
+    greeting: Greeting,
     reply_bytes_max: usize,
+}
+
+/// What is said first.
+#[derive(Default)]
+struct Greeting {
+    bytes: Vec<u8>,
+    logs_in: bool,
+    says_name: bool,
+}
+
+impl Greeting {
+    fn new(credentials: Option<&Credentials>, client_name: &str) -> Self {
+        let mut bytes = credentials.map(auth).unwrap_or_default();
+        let says_name = !client_name.is_empty();
+        if says_name {
+            write::command(&mut bytes, &["CLIENT", "SETNAME", client_name]);
+        }
+        Self {
+            bytes,
+            logs_in: credentials.is_some(),
+            says_name,
+        }
+    }
 }
 
 impl Wire {
@@ -141,21 +171,36 @@ impl Wire {
         reply_bytes_max: usize,
     ) -> Result<Vec<Bytes>, AskFailure> {
         self.reply_bytes_max = reply_bytes_max;
-        if let Some(mut greeting) = self.greeting.take() {
-            greeting.extend_from_slice(requests);
-            self.stream.write_all(&greeting).await.map_err(closed)?;
-            let reply = self.reply().await?;
-            if let BytesFrame::Error(text) = decode(&reply)? {
-                return Err(AskFailure::Auth(text.to_string()));
-            }
-        } else {
-            self.stream.write_all(requests).await.map_err(closed)?;
-        }
+        let greeting = std::mem::take(&mut self.greeting);
+        let output = [&greeting.bytes, requests].concat();
+        self.stream.write_all(&output).await.map_err(closed)?;
+        let refusal = self.greeted(&greeting).await?;
         let mut answers = Vec::with_capacity(replies);
         for _ in 0..replies {
-            answers.push(self.reply().await?);
+            match (self.reply().await, &refusal) {
+                // It refuses us, not our name: too many clients, for example.
+                (Err(AskFailure::Closed(_)), Some(text)) if answers.is_empty() => {
+                    return Err(AskFailure::Refused(text.clone()));
+                }
+                (reply, _) => answers.push(reply?),
+            }
         }
         Ok(answers)
+    }
+
+    /// Takes the answers to the greeting. Returns with what words our name was refused: older servers and strict ACLs may.
+    async fn greeted(&mut self, greeting: &Greeting) -> Result<Option<String>, AskFailure> {
+        if greeting.logs_in
+            && let BytesFrame::Error(text) = decode(&self.reply().await?)?
+        {
+            return Err(AskFailure::Auth(text.to_string()));
+        }
+        if greeting.says_name
+            && let BytesFrame::Error(text) = decode(&self.reply().await?)?
+        {
+            return Ok(Some(text.to_string()));
+        }
+        Ok(None)
     }
 
     /// Returns when the node closes the connection, or says something unasked, which is no better.
@@ -238,3 +283,62 @@ fn closed(error: io::Error) -> AskFailure {
 
 /// `COMMAND` is about 300 KiB, `CLUSTER SLOTS` of 1,000 shards as much, of 16,384 lone slots about 4 MiB.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+
+    /// What becomes of a `PING` on a wire of this name, when the node says `reply` to all of it and closes.
+    fn ask(client_name: &str, reply: &'static [u8]) -> Result<Vec<Bytes>, AskFailure> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let node = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = node.local_addr().unwrap().port();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = node.accept().unwrap();
+            let mut asked = [0; 512];
+            let len = stream.read(&mut asked).unwrap();
+            stream.write_all(reply).unwrap();
+            asked[..len].to_vec()
+        });
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        let replies = runtime.block_on(async {
+            let dialer = Dialer::new(None, client_name, Names::System, None);
+            let node = Endpoint::new("127.0.0.1", port);
+            let mut wire = dialer.dial(&node, PATIENCE).await?;
+            within(PATIENCE, wire.ask(&[&["PING"]])).await
+        });
+        let asked = String::from_utf8(served.join().unwrap()).unwrap();
+        assert_eq!(asked.contains("SETNAME"), !client_name.is_empty());
+        replies
+    }
+
+    #[test]
+    fn our_name_travels_in_front_of_the_first_question() {
+        let pong = Bytes::from_static(b"+PONG\r\n");
+        for (name, reply) in [
+            ("", b"+PONG\r\n".as_slice()),
+            ("us", b"+OK\r\n+PONG\r\n"),
+            ("us", b"-NOPERM not you\r\n+PONG\r\n"),
+        ] {
+            assert_eq!(ask(name, reply), Ok(vec![pong.clone()]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_takes_nobody_says_so_instead_of_taking_the_name() {
+        let full = b"-ERR max number of clients reached\r\n";
+        let refused = AskFailure::Refused("ERR max number of clients reached".to_owned());
+        assert_eq!(ask("us", full), Err(refused));
+        let gone = AskFailure::Closed("closed by the node".to_owned());
+        assert_eq!(ask("us", b"+OK\r\n"), Err(gone));
+    }
+}

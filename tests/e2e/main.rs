@@ -36,6 +36,7 @@ mod audit;
 mod audit_script;
 mod blocking;
 mod bytes;
+mod client_name;
 mod clients;
 mod configuration;
 mod data_types;

@@ -98,9 +98,10 @@ fn workers_share_the_clients_evenly_and_have_one_link_to_each_node(kind: ServerK
     }
     for node in cluster.primaries() {
         let clients = cluster.conn(node).ok(&["CLIENT", "LIST"]).text();
+        // The probe has the name, too.
         let links = clients
             .lines()
-            .filter(|line| line.contains(" name=slotcar "));
+            .filter(|line| line.contains(" name=slotcar ") && line.contains(" cmd=set "));
         assert_eq!(links.count(), 2, "{clients}");
     }
 }

@@ -46,8 +46,13 @@ impl Side {
         patience: Duration,
         stop: Rc<Cell<bool>>,
     ) -> anyhow::Result<Self> {
+        let source = Source {
+            client_name: client_name.clone(),
+            ..source
+        };
         let credentials: Option<Credentials> = source.credentials.clone();
-        let dialer = Dialer::new(credentials, source.names.clone(), source.tls.clone());
+        let (names, tls) = (source.names.clone(), source.tls.clone());
+        let dialer = Dialer::new(credentials, &client_name, names, tls);
         let (control, thread) = control::start(source).context("cannot start the control plane")?;
         Ok(Self {
             control,
@@ -91,11 +96,9 @@ impl Side {
         self.dialer.turn().await;
         let mut wire = self.dialer.dial(node, self.limits.dial_timeout).await?;
         let database = self.database.to_string();
-        let name: &[&str] = &["CLIENT", "SETNAME", &self.client_name];
         let select: &[&str] = &["SELECT", &database];
-        let greeting = [name, select];
-        let replies = within(self.limits.link_greeting_timeout, wire.ask(&greeting)).await?;
-        match replies.get(1).and_then(|reply| error(reply)) {
+        let replies = within(self.limits.link_greeting_timeout, wire.ask(&[select])).await?;
+        match replies.first().and_then(|reply| error(reply)) {
             // Users of clusters often may not SELECT, and there is but one database.
             Some(text) if self.database != 0 || text.starts_with("LOADING") => {
                 Err(AskFailure::Refused(text))
