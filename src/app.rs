@@ -43,7 +43,7 @@ pub struct Log {
 /// When a listener cannot be bound or the system refuses a thread, and when a second signal cuts the clients off.
 pub fn run(mut config: Config, renewal: Renewal, log: Log) -> anyhow::Result<()> {
     if let Err(error) = net::raise_descriptors_max() {
-        tracing::debug!("the limit of file descriptors stays as it is: {error}");
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
     }
     fit_memory(&mut config);
     fit_clients(&mut config, net::descriptors_max());
@@ -59,9 +59,10 @@ async fn serve(config: Config, renewal: Renewal, log: Log) -> anyhow::Result<()>
     // First: from the moment that somebody can see us, we end and reload as we should.
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut services = Vec::new();
+    let (mut services, mut workers) = (Vec::new(), 0);
     for own in std::iter::once(&config).chain(&config.others) {
-        services.push(Service::start(own)?);
+        services.push(Service::start(own, workers)?);
+        workers += own.workers;
     }
     tokio::task::spawn_local(log.limit.clone().watch());
     let line = admin::Line::new(log.limit);
@@ -115,7 +116,7 @@ fn start_admin(
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("cannot listen on {address} (admin)"))?;
     let address = listener.local_addr()?;
-    tracing::info!(%address, "health, metrics and the status page are served");
+    tracing::info!(listen = %address, "health, metrics and the status page are served");
     let watched = services.iter().map(Service::watched).collect();
     admin::start(listener, watched, events, line.clone()).context("cannot serve health and metrics")
 }
@@ -137,15 +138,15 @@ impl Process {
             match self.reloading.reload().as_slice() {
                 [] => tracing::info!("passwords, certificates and users have been read again"),
                 problems => tracing::warn!(
-                    "passwords, certificates and users stay as they were: {}",
-                    problems.join("; ")
+                    error = problems.join("; "),
+                    "passwords, certificates and users stay as they were"
                 ),
             }
         }
         if changed.configuration {
             match (self.renewal.resolve)() {
                 Ok(newer) => self.take(&newer),
-                Err(error) => tracing::warn!("all stays as it was: {error}"),
+                Err(error) => tracing::warn!(%error, "all stays as it was"),
             }
         }
     }

@@ -88,7 +88,7 @@ pub(super) async fn serve(
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!("a connection for health or metrics failed: {error}");
+                tracing::debug!(%error, "a connection for health or metrics failed");
                 sleep(PAUSE).await;
                 continue;
             }
@@ -122,7 +122,7 @@ async fn converse(admin: Rc<Admin>, stream: TcpStream, peer: SocketAddr) {
         .serve_connection(TokioIo::new(stream), answer)
         .await;
     if let Err(error) = served {
-        tracing::debug!("a request for health or metrics failed: {error}");
+        tracing::debug!(client = %peer, %error, "a request for health or metrics failed");
     }
 }
 

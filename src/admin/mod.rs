@@ -97,7 +97,7 @@ pub fn start(
                 runtime.block_on(http::serve(listener, services, events, line))
             });
             if let Err(error) = served {
-                tracing::error!("health and metrics are not served any more: {error}");
+                tracing::error!(%error, "health and metrics are not served any more");
             }
         })?;
     Ok(())

@@ -1,6 +1,8 @@
 //! One configuration at work: its listeners, its control plane, its workers.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -51,11 +53,11 @@ struct Listening {
 }
 
 impl Service {
-    /// Starts all of it. Clients are taken at once.
+    /// Starts all of it. Clients are taken at once. Its workers are numbered from `first_worker` on.
     ///
     /// # Errors
     /// When an address cannot be bound or the system refuses a thread.
-    pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn start(config: &Config, first_worker: usize) -> anyhow::Result<Self> {
         let Listening {
             listeners,
             names,
@@ -67,7 +69,9 @@ impl Service {
         let (errands, orders) = errands::channel();
         tokio::task::spawn_local(errands::run(orders, config.tls.clone()));
         let (live, changes) = watch::channel(live(config));
-        let (doors, workers, desks) = start_workers(config, port, &control, errands, &changes)?;
+        let numbers = first_worker..first_worker + config.workers;
+        let (doors, workers, desks) =
+            start_workers(config, numbers, port, &control, errands, &changes)?;
         let watched = Watched {
             listen: names,
             upstream: config.upstream.to_string(),
@@ -157,7 +161,7 @@ fn listen(config: &Config) -> anyhow::Result<Listening> {
         let bound = net::bind(&listener.address, listener.mode)
             .with_context(|| format!("cannot listen on {}", listener.address))?;
         let address = bound.address()?;
-        tracing::info!(event = "start", "listening on {address}");
+        tracing::info!(event = "start", listen = %address, "listening on {address}");
         names.push(address.to_string());
         if let (0, ListenAddr::Tcp(address)) = (port, &address) {
             port = address.port();
@@ -178,6 +182,7 @@ fn listen(config: &Config) -> anyhow::Result<Listening> {
 )]
 fn start_workers(
     config: &Config,
+    numbers: Range<usize>,
     port: u16,
     control: &Control,
     errands: Errands,
@@ -192,10 +197,10 @@ fn start_workers(
     let mut doors = Vec::new();
     let (mut desks, all_desks) = (Vec::new(), Desks::default());
     let (ended, workers) = mpsc::channel(config.workers);
-    for index in 0..config.workers {
+    for worker_number in numbers {
         let settings = Arc::new(Settings {
             doors: counts.clone(),
-            ..settings(config, port, &random, index)
+            ..settings(config, port, &random, worker_number)
         });
         let face = worker::face(
             &NodeFacts::default(),
@@ -218,11 +223,11 @@ fn start_workers(
         desks.push(desk);
         let (ended, grace) = (ended.clone(), config.shutdown_grace);
         thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("worker-{worker_number}"))
             .spawn(move || match worker.run(grace) {
                 // Nobody waits for it after a second signal.
                 Ok(drained) => drop(ended.try_send(drained)),
-                Err(error) => tracing::error!("worker {index} has ended: {error}"),
+                Err(error) => tracing::error!(worker = worker_number, %error, "a worker has ended"),
             })?;
     }
     // They are set once.
@@ -232,6 +237,7 @@ fn start_workers(
         ids: Arc::default(),
         clients_max: Arc::new(AtomicUsize::new(config.clients_max)),
         counts,
+        full: Rc::default(),
         linger: config.limits.linger_timeout,
         lingering: Arc::new(Semaphore::new(config.limits.lingering_clients_max)),
         splits_transactions: false,

@@ -166,6 +166,7 @@ pub(super) fn settings(
         started_at: Duration::from_millis(unix_millis()).saturating_sub(now().since_start()),
         workers: config.workers,
         doors: Arc::default(),
+        worker,
         seed: random.hash_one(worker),
     }
 }

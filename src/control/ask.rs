@@ -35,7 +35,7 @@ enum Kind {
     Node,
     Sentinel {
         master_name: Arc<str>,
-        dialer: Dialer,
+        dialer: Box<Dialer>,
     },
     Server,
 }
@@ -50,7 +50,7 @@ impl Asker {
                 tls,
             } => Kind::Sentinel {
                 master_name: Arc::clone(master_name),
-                dialer: dialer.for_others(credentials.clone(), tls.clone()),
+                dialer: Box::new(dialer.for_others(credentials.clone(), tls.clone())),
             },
             SourceKind::Server => Kind::Server,
         };

@@ -295,7 +295,7 @@ impl Driver {
                 Ok(view)
             }
             Err(why) => {
-                debug!(node = %from, %why, "no topology");
+                debug!(node = %from, error = %why, "no topology");
                 let unheard = if matches!(why, AskFailure::Local(_)) {
                     Unheard::NotAsked
                 } else {
@@ -365,7 +365,7 @@ impl Driver {
         if lasts && !std::mem::replace(&mut self.warned, true) {
             warn!(
                 event = "topology",
-                reasons = reasons.join("; "),
+                error = reasons.join("; "),
                 "cannot learn the topology: {problem}"
             );
         }
@@ -423,16 +423,17 @@ impl Driver {
         {
             return;
         }
+        let slots = topology.slots_of(&endpoint);
         let mut suspects = self.suspects.clone();
         match pulse {
             Pulse::Silent => {
-                warn!(event = "node_down", node = %endpoint, "primary does not answer");
+                warn!(event = "node_down", node = %endpoint, slots, "primary does not answer");
                 self.refresh
                     .on_hint(now, &Hint::ProbeFailed(endpoint.clone()));
                 suspects.insert(endpoint);
             }
             Pulse::Alive => {
-                info!(event = "node_up", node = %endpoint, "primary answers again");
+                info!(event = "node_up", node = %endpoint, slots, "primary answers again");
                 suspects.remove(&endpoint);
             }
         }
@@ -527,7 +528,7 @@ impl Driver {
             }
             Err(why) => {
                 if self.lessons_failed == 0 {
-                    info!(%why, "cannot learn what kind of server this is");
+                    info!(error = %why, "cannot learn what kind of server this is");
                 }
                 self.lessons_failed += 1;
                 let growth = u32::try_from(self.lessons_failed).unwrap_or(u32::MAX);

@@ -93,7 +93,7 @@ pub(super) async fn watch(
             match info {
                 Ok(info) => drop(infos.insert(node.clone(), info)),
                 Err(why) => {
-                    tracing::debug!(%node, %why, "does not say how it is");
+                    tracing::debug!(%node, error = %why, "does not say how it is");
                     infos.remove(node);
                 }
             }

@@ -185,7 +185,7 @@ async fn watch(endpoint: Endpoint, dialer: Dialer, heard: mpsc::Sender<Heard>) {
         let said = match ask(&endpoint, &dialer, &mut wire).await {
             Ok(said) => Some(said),
             Err(why) => {
-                tracing::debug!(node = %endpoint, %why, "cannot be read from");
+                tracing::debug!(node = %endpoint, error = %why, "cannot be read from");
                 None
             }
         };

@@ -122,7 +122,7 @@ pub(super) async fn listen(
         if let Some(station) = stations.next() {
             dialer.turn().await;
             let why = listen_to(&station, &dialer, patience, &master_name, &news).await;
-            tracing::debug!(sentinel = %station, %why, "not listening any more");
+            tracing::debug!(node = %station, error = %why, "a Sentinel is not listened to any more");
         }
         sleep(random.between(RETRY_MIN, RETRY_MAX)).await;
     }

@@ -184,6 +184,18 @@ impl Topology {
             .position(|node| node.endpoint == *endpoint)
     }
 
+    /// What a primary serves, for a log: `0-5460,6000`. Slots may be in a range each, so the first ranges only.
+    pub fn slots_of(&self, primary: &Endpoint) -> String {
+        let index = self.index_of(primary);
+        let shards = self.shards.iter();
+        let own = shards.filter(|shard| shard.primary.is_some() && shard.primary == index);
+        let mut ranges = own.flat_map(|shard| &shard.ranges);
+        let told = ranges.by_ref().take(RANGES_TOLD_MAX);
+        let mut words: Vec<String> = told.map(ToString::to_string).collect();
+        words.extend(ranges.next().map(|_| "…".to_owned()));
+        words.join(",")
+    }
+
     /// How many slots have no primary.
     pub fn uncovered(&self) -> usize {
         let with_primary = self.shards.iter().filter(|shard| shard.primary.is_some());
@@ -291,6 +303,9 @@ impl fmt::Debug for Topology {
         shards.entry(&"version", &self.version).finish()
     }
 }
+
+/// Ranges that are named in a line of a log.
+const RANGES_TOLD_MAX: usize = 8;
 
 /// Neighbours become one range: the same slots are then always the same ranges.
 fn joined(ranges: Vec<SlotRange>) -> Vec<SlotRange> {

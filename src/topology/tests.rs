@@ -79,6 +79,24 @@ fn a_shard_without_a_known_primary_keeps_its_slots_but_does_not_cover_them() {
 }
 
 #[test]
+fn what_a_primary_serves_is_told_in_a_few_words() {
+    let topology =
+        picture("a:1 0-100 200 + c:1 | b:1 1000 1002 1004 1006 1008 1010 1012 1014 1016 1018");
+    for (host, expected) in [
+        ("a", "0-100,200"),
+        ("b", "1000,1002,1004,1006,1008,1010,1012,1014,…"),
+        ("c", ""),
+        ("d", ""),
+    ] {
+        assert_eq!(
+            topology.slots_of(&Endpoint::new(host, 1)),
+            expected,
+            "{host}"
+        );
+    }
+}
+
+#[test]
 fn the_empty_topology_knows_nothing() {
     let topology = Topology::empty();
     assert_eq!(

@@ -1,8 +1,10 @@
 //! Accepts connections and hands each to the worker that has the fewest.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub struct Doors {
     /// May change.
     pub clients_max: Arc<AtomicUsize>,
     pub counts: Arc<DoorCounts>,
+    /// There are as many clients as there may be.
+    pub full: Rc<RefCell<Trouble>>,
     /// Clients that were turned away may read why for this long, and as many of them at a time.
     pub linger: Duration,
     pub lingering: Arc<Semaphore>,
@@ -80,15 +84,19 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
         };
         match accepted {
             Ok(accepted) => {
-                trouble.on_success();
+                if trouble.ends() {
+                    tracing::info!("connections are accepted again");
+                }
                 take_in(&doors, accepted, &stop).await;
             }
             Err(error) => {
                 doors.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
                 if is_of_one_connection(&error) {
-                    tracing::debug!("a connection failed before it was accepted: {error}");
+                    tracing::debug!(%error, "a connection failed before it was accepted");
                 } else {
-                    trouble.on_error(&doors, &error);
+                    if trouble.begins(clock::now()) {
+                        tell_starved(&doors, &error);
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -104,6 +112,16 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
             else => break,
         }
     }
+}
+
+/// This machine lacks something for connections.
+fn tell_starved(doors: &Doors, error: &io::Error) {
+    let max = descriptors_max().map_or_else(|| "any number of".to_owned(), |max| max.to_string());
+    tracing::warn!(
+        clients = doors.clients(),
+        %error,
+        "cannot accept connections, with {max} file descriptors at most"
+    );
 }
 
 /// Whether an accept failed because of the connection that it was to take. Source: accept(2), "Error handling".
@@ -123,31 +141,26 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-/// What has been said of accepts that fail: the beginning and the end of it, and not every minute anew.
+/// What has been said of something that goes wrong again and again: its beginning and its end, and not every minute anew.
 #[derive(Default)]
-struct Trouble {
+pub struct Trouble {
     said: Option<Now>,
     is_over: bool,
 }
 
 impl Trouble {
-    fn on_error(&mut self, doors: &Doors, error: &io::Error) {
-        let now = clock::now();
-        if self.said.is_some_and(|said| now.since(said) < SAY_EVERY) {
-            return;
+    /// It goes wrong. Returns whether that is to be said.
+    fn begins(&mut self, now: Now) -> bool {
+        let is_news = self.said.is_none_or(|said| now.since(said) >= SAY_EVERY);
+        if is_news {
+            (self.said, self.is_over) = (Some(now), false);
         }
-        (self.said, self.is_over) = (Some(now), false);
-        tracing::warn!(
-            clients = doors.clients(),
-            "cannot accept connections, with {} file descriptors at most: {error}",
-            descriptors_max().map_or_else(|| "any number of".to_owned(), |max| max.to_string())
-        );
+        is_news
     }
 
-    fn on_success(&mut self) {
-        if self.said.is_some() && !std::mem::replace(&mut self.is_over, true) {
-            tracing::info!("connections are accepted again");
-        }
+    /// It goes well. Returns whether that is to be said.
+    fn ends(&mut self) -> bool {
+        self.said.is_some() && !std::mem::replace(&mut self.is_over, true)
     }
 }
 
@@ -286,7 +299,7 @@ async fn take_in(doors: &Doors, arrival: Arrival, stop: &watch::Receiver<()>) {
                     Ok(stream) => hand_over(&doors, (stream, peer, local)).await,
                     Err(why) => {
                         doors.counts.tls_errors.fetch_add(1, Ordering::Relaxed);
-                        tracing::debug!("a client was refused: TLS: {why}");
+                        tracing::debug!(client = %peer, error = why, "a client was refused: TLS");
                     }
                 }
                 drop(permit);
@@ -294,7 +307,9 @@ async fn take_in(doors: &Doors, arrival: Arrival, stop: &watch::Receiver<()>) {
         }
         (Arrived::Tcp(stream), None) => match stream.into_std() {
             Ok(stream) => hand_over(doors, (Stream::Tcp(stream), peer, local)).await,
-            Err(error) => tracing::debug!("a connection failed when it was accepted: {error}"),
+            Err(error) => {
+                tracing::debug!(client = %peer, %error, "a connection failed when it was accepted");
+            }
         },
         (Arrived::Unix(stream), _) => hand_over(doors, (Stream::Unix(stream), peer, local)).await,
     }
@@ -331,7 +346,14 @@ async fn hand_over(doors: &Doors, (stream, peer, local): (Stream, Address, Addre
     doors.counts.received.fetch_add(1, Ordering::Relaxed);
     if doors.clients() >= doors.clients_max.load(Ordering::Relaxed) {
         doors.counts.refused.fetch_add(1, Ordering::Relaxed);
+        if doors.full.borrow_mut().begins(clock::now()) {
+            let clients = doors.clients();
+            tracing::warn!(client = %peer, clients, "clients are turned away: max-clients");
+        }
         return turn_away(doors, stream);
+    }
+    if doors.full.borrow_mut().ends() {
+        tracing::info!("clients are taken again");
     }
     let Some(door) = doors.workers.iter().min_by_key(|door| door.load()) else {
         return;
@@ -358,4 +380,26 @@ fn turn_away(doors: &Doors, mut stream: Stream) {
         stream.end(limit).await;
         drop(lingers);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_said_when_it_begins_and_ends_and_once_a_minute() {
+        let mut trouble = Trouble::default();
+        assert!(!trouble.ends());
+        for (seconds, begins, ends) in [
+            (0, true, true),
+            (1, false, false),
+            (59, false, false),
+            (60, true, true),
+            (61, false, false),
+        ] {
+            let now = Now::at(Duration::from_secs(seconds));
+            assert_eq!(trouble.begins(now), begins, "{seconds} s");
+            assert_eq!(trouble.ends(), ends, "{seconds} s");
+        }
+    }
 }

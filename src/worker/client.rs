@@ -22,6 +22,7 @@ impl Worker {
             peer,
             local,
         } = accepted;
+        let (number, client) = (id, peer.clone());
         let identity = Identity::new(id, peer, local, true, self.now);
         let id = self.hub.on_accept(identity);
         if let Some(session) = self.hub.session_mut(id) {
@@ -31,7 +32,7 @@ impl Worker {
         let (place, token) = ((id.index, id.generation), Name::Client(id.index).token());
         let registry = self.poll.registry();
         if let Err(error) = self.clients.insert(registry, token, place, stream) {
-            tracing::warn!("cannot serve a connection: {error}");
+            tracing::warn!(session = number, %client, %error, "cannot serve a connection");
             self.end_client(id, Served::Over);
         } else if is_secured {
             // What came with the end of the handshake is told by nobody.

@@ -130,7 +130,7 @@ async fn connect(
     let address = (endpoint.host.as_ref(), endpoint.port);
     let connection = dial(&Names::System, address, patience, 0).await?;
     if let Err(error) = connection.tune(tuned) {
-        tracing::debug!(node = %endpoint, "socket options: {error}");
+        tracing::debug!(node = %endpoint, %error, "a socket has not the options that it should");
     }
     let secured = connection.secured(tls, &endpoint.host, patience).await?;
     let off_runtime = secured.into_stream();

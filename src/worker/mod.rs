@@ -332,7 +332,7 @@ impl Worker {
             }
             if let Some(drained) = self.drained() {
                 if let Some(audit) = self.hub.audit() {
-                    tracing::info!("{}", audit.report().summary());
+                    tracing::info!(worker = self.hub.number(), "{}", audit.report().summary());
                 }
                 return Ok(drained);
             }

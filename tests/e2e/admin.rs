@@ -115,7 +115,8 @@ fn metrics_are_all_there_and_move_with_their_causes(kind: ServerKind) {
         "--max-clients",
         "20",
     ];
-    let shown = Shown::before(&cluster, &more);
+    let mut shown = Shown::before(&cluster, &more);
+    shown.slotcar.expect_log("clients are turned away");
     let mut conn = shown.slotcar.conn();
     shown.wait_for("all nodes have said how they are", SECONDS(20), |samples| {
         samples.sum("slotcar_node_up", "") == 6.0

@@ -18,7 +18,8 @@ fn cluster() -> Cluster {
 fn clients_beyond_the_limit_read_why_and_are_counted() {
     let cluster = cluster();
     let args = ["--max-clients", "8", "--workers", "3"];
-    let slotcar = Slotcar::start(&[&["--cluster", &cluster.seeds()], &args[..]].concat());
+    let mut slotcar = Slotcar::start(&[&["--cluster", &cluster.seeds()], &args[..]].concat());
+    slotcar.expect_log("clients are turned away");
     for round in 0..5 {
         let mut served = Vec::new();
         wait_until("the places are free again", LIMIT, || {

@@ -110,6 +110,7 @@ fn what_may_change_changes_while_clients_are_served(kind: ServerKind) {
     }
     let mut conn = slotcar.conn();
     conn.ok(&["SET", "k", "v"]);
+    slotcar.expect_log("clients are turned away");
     let change = |text: &str, expected: &str| {
         file.write(text);
         wait_until(expected, LIMIT, || slotcar.log().contains(expected));

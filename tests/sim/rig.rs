@@ -131,6 +131,7 @@ fn settings(
         started_at: Duration::ZERO,
         workers: 1,
         doors: Arc::default(),
+        worker: 0,
         seed,
         limits,
     }

@@ -96,7 +96,7 @@ pub(super) fn text(process: &Process, services: &[Look<'_>]) -> Vec<u8> {
     let mut text = Vec::new();
     // It refuses what has no samples or no name.
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
-        tracing::error!("metrics cannot be told: {error}");
+        tracing::error!(%error, "metrics cannot be told");
     }
     text
 }

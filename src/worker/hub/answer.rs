@@ -199,7 +199,9 @@ impl Hub {
         let waiting_bytes = session.out.len() + session.replies.held_bytes();
         if !session.cut && waiting_bytes > self.settings.limits.session_output_bytes_max {
             tracing::warn!(
-                client = session.identity.id,
+                session = session.identity.id,
+                client = %session.identity.peer,
+                worker = self.settings.worker,
                 "cut: it does not read its replies"
             );
             session.cut = true;

@@ -211,9 +211,12 @@ impl Hub {
 
     /// A link is lost in the middle of a reply that passes through: nobody can give the client the rest.
     pub(super) fn cut_passing(&mut self, id: SessionId) {
+        let worker = self.settings.worker;
         if let Some(session) = self.session_mut(id) {
             tracing::debug!(
-                client = session.identity.id,
+                session = session.identity.id,
+                client = %session.identity.peer,
+                worker,
                 "cut: the rest of its reply is lost"
             );
             session.cut = true;

@@ -159,6 +159,12 @@ impl Hub {
         self.links.len()
     }
 
+    /// Where a link leads to, for the log.
+    pub(super) fn node_at(&self, id: LinkId) -> Option<String> {
+        let node = self.owners.node(self.link(id)?.node)?;
+        Some(node.endpoint.to_string())
+    }
+
     pub(super) fn link(&self, id: LinkId) -> Option<&Link> {
         let place = self
             .links
@@ -344,34 +350,18 @@ impl Hub {
             node.set_link(link.profile, None);
         }
         let endpoint = node.endpoint.clone();
-        let is_news = node.backoff.is_clear();
+        node.tell_down(now, why, self.settings.worker);
         if !worked && !matches!(why, LinkDown::Retired | LinkDown::NotSetUp(_)) {
             node.backoff.on_failure(now, &limits, random);
         }
-        match why {
+        let hint = match why {
             LinkDown::Retired => return,
-            LinkDown::Local(text) => {
-                // No hint: the control thread would blame the node.
-                if is_news {
-                    tracing::warn!(node = %endpoint, "this machine cannot open a link: {text}");
-                }
-            }
-            LinkDown::NotSetUp(text) => {
-                tracing::debug!(node = %endpoint, "a link could not be set up: {text}");
-            }
-            LinkDown::Dial(text) | LinkDown::Refused(text) => {
-                tracing::debug!(node = %endpoint, "no link: {text}");
-                self.effects.hints.push(Hint::DialFailed(endpoint));
-            }
-            LinkDown::Lost(text) => {
-                tracing::debug!(node = %endpoint, "link lost: {text}");
-                self.effects.hints.push(Hint::LinkLost(endpoint));
-            }
-            LinkDown::Desync(text) => {
-                tracing::warn!(node = %endpoint, "link dropped, its answers make no sense: {text}");
-                self.effects.hints.push(Hint::LinkLost(endpoint));
-            }
-        }
+            // The control thread would blame the node.
+            LinkDown::Local(_) | LinkDown::NotSetUp(_) => None,
+            LinkDown::Dial(_) | LinkDown::Refused(_) => Some(Hint::DialFailed(endpoint)),
+            LinkDown::Lost(_) | LinkDown::Desync(_) => Some(Hint::LinkLost(endpoint)),
+        };
+        self.effects.hints.extend(hint);
         self.counters.links_lost += 1;
     }
 

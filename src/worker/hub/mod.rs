@@ -151,6 +151,8 @@ pub struct Settings {
     pub workers: usize,
     /// Of the process: shared by all workers.
     pub doors: Arc<DoorCounts>,
+    /// Which worker of the process this is, for the log.
+    pub worker: usize,
     /// Seeds whatever is random here.
     pub seed: u64,
 }
@@ -493,6 +495,11 @@ impl Hub {
         self.sessions
             .get_mut(id.index as usize)
             .filter(|s| s.generation == id.generation)
+    }
+
+    /// Which worker of the process this is.
+    pub fn number(&self) -> usize {
+        self.settings.worker
     }
 
     pub fn limits(&self) -> &Limits {

@@ -10,6 +10,10 @@ use crate::route::part::{LinkId, NodeId, Profile, Target};
 use crate::route::scan::{self, SlotSet};
 use crate::topology::{Endpoint, SLOT_COUNT, Slot, Topology};
 use crate::upstream::backoff::Backoff;
+use crate::upstream::link::LinkDown;
+
+/// How often the same is said of a node's answers.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 const NOBODY: NodeId = NodeId(u32::MAX);
 
@@ -58,9 +62,39 @@ pub(crate) struct Node {
     pub(crate) suspect: bool,
     /// Since when, until that has had its consequences.
     silent_since: Option<Now>,
+    /// What was last said of its answers, and when.
+    complaint: Option<(&'static str, Now)>,
 }
 
 impl Node {
+    /// Tells of the end of a link. What is wrong is told when it begins, not for each link.
+    pub(crate) fn tell_down(&mut self, now: Now, why: &LinkDown, worker: usize) {
+        let node = &self.endpoint;
+        match why {
+            LinkDown::Retired => {}
+            LinkDown::Local(error) if self.backoff.is_clear() => {
+                tracing::warn!(%node, worker, error, "this machine cannot open a link");
+            }
+            LinkDown::Desync(error) if self.is_new_complaint(now, error) => {
+                tracing::warn!(%node, worker, error, "link dropped, its answers make no sense");
+                self.complaint = Some((error, now));
+            }
+            LinkDown::Local(error) | LinkDown::Dial(error) | LinkDown::Refused(error) => {
+                tracing::debug!(%node, worker, error, "no link");
+            }
+            LinkDown::NotSetUp(error) => {
+                tracing::debug!(%node, worker, error, "a link could not be set up");
+            }
+            LinkDown::Lost(error) => tracing::debug!(%node, worker, error, "link lost"),
+            LinkDown::Desync(error) => tracing::debug!(%node, worker, error, "link dropped"),
+        }
+    }
+
+    fn is_new_complaint(&self, now: Now, about: &str) -> bool {
+        let is_other = |(before, at)| before != about || now.since(at) > COMPLAIN_EVERY;
+        self.complaint.is_none_or(is_other)
+    }
+
     /// The shared link of this profile.
     pub(crate) fn link(&self, profile: Profile) -> Option<LinkId> {
         let mut links = self.links.iter();
@@ -207,6 +241,7 @@ impl Owners {
             known: true,
             suspect: false,
             silent_since: None,
+            complaint: None,
         });
         id
     }

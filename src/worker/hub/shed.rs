@@ -120,6 +120,7 @@ impl Hub {
             if !std::mem::replace(&mut self.shortage.told, true) {
                 tracing::warn!(
                     event = "memory",
+                    worker = self.settings.worker,
                     "memory is short, and no client holds much of it"
                 );
             }
@@ -130,10 +131,13 @@ impl Hub {
             self.drop_reply(now, *link);
         }
         self.lanes.forget(|part| session_of(part) == Some(id));
+        let worker = self.settings.worker;
         if let Some(session) = self.session_mut(id) {
             tracing::warn!(
                 event = "memory",
-                client = session.identity.id,
+                session = session.identity.id,
+                client = %session.identity.peer,
+                worker,
                 bytes,
                 "cut: memory is short, and this client holds most of it"
             );

@@ -157,7 +157,12 @@ impl Hub {
             Purpose::Try(waiter, part) => self.on_try(now, waiter, part, frame),
             Purpose::PutBack if Reply::new(frame).is_error() => {
                 let error = String::from_utf8_lossy(frame);
-                tracing::warn!("what was taken for a client who left is lost: {error}");
+                tracing::warn!(
+                    node = at.and_then(|id| self.node_at(id)),
+                    worker = self.settings.worker,
+                    %error,
+                    "what was taken for a client who left is lost"
+                );
             }
             Purpose::PutBack => {}
         }
@@ -371,7 +376,9 @@ impl Hub {
         };
         if !taken::write_back(attempt, key, frame, &mut bytes) {
             tracing::warn!(
-                "not put back: a node's reply to {} makes no sense",
+                slot = Slot::of_key(key).get(),
+                worker = self.settings.worker,
+                "what was taken for a client who left is lost: a node's reply to {} makes no sense",
                 attempt.command
             );
             return;

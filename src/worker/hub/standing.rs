@@ -244,10 +244,14 @@ impl Hub {
 
     /// A node refuses what others have taken: nothing can be promised to this client any more.
     pub(in crate::worker::hub) fn cut_off(&mut self, id: SessionId, text: &str) {
+        let worker = self.settings.worker;
         if let Some(session) = self.session_mut(id) {
             tracing::warn!(
-                client = session.identity.id,
-                "cut: a node does not tell it what others do: {text}"
+                session = session.identity.id,
+                client = %session.identity.peer,
+                worker,
+                error = text,
+                "cut: a node does not tell it what others do"
             );
             session.cut = true;
             self.note_session_woken(id);

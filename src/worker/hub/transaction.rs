@@ -519,6 +519,7 @@ impl Hub {
         self.counters.transactions_split += 1;
         if self.splits_seen.insert((one, other)) {
             tracing::info!(
+                worker = self.settings.worker,
                 "a transaction with {one} and {other} in different slots is split: it is atomic per slot only"
             );
         }

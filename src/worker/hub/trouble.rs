@@ -108,6 +108,7 @@ impl Hub {
         }
         tracing::info!(
             event = "hold_over",
+            worker = self.settings.worker,
             delayed = self.counters.delayed - hold.delayed,
             given_up = self.counters.given_up.sum() - hold.given_up,
             longest_delay_ms = hold.longest_delay.as_millis(),

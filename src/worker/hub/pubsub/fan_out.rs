@@ -104,7 +104,9 @@ impl Hub {
             session.cut = true;
             self.counters.slow_subscribers_cut += 1;
             tracing::warn!(
-                client = session.identity.id,
+                session = session.identity.id,
+                client = %session.identity.peer,
+                worker = self.settings.worker,
                 bytes = waits,
                 "cut: it does not read its messages"
             );
