@@ -454,7 +454,7 @@ impl Hub {
         self.look_after_ears(now);
         self.tend_topics(now);
         self.end_pause_if_over(now);
-        self.end_hold_if_over(now);
+        self.look_after_hold(now);
         self.close_idle_clients(now);
         self.expire_users(now);
     }

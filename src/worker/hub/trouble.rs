@@ -3,13 +3,14 @@
 //! Nothing here decides what becomes of a part (`route::verdict` does), but for one thing: a node that says nothing for
 //! as long as requests are held, and that nobody replaces, is not waited for any longer.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Hub;
 use super::facts::GivenUp;
 use super::facts::{Count as _, Most};
 use crate::clock::Now;
-use crate::route::part::{LinkId, Part};
+use crate::route::part::{LinkId, NodeId, Part};
 use crate::route::verdict::{GiveUp, waits};
 use crate::upstream::link::LinkDown;
 
@@ -22,12 +23,17 @@ const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// Shorter ones are not worth a line in the log: a slot that migrates has many.
 const TOLD_FROM: Duration = Duration::from_millis(100);
 
+/// Nodes that are named in a line of the log.
+const NODES_TOLD_MAX: usize = 8;
+
 /// A time during which something was held.
 #[derive(Debug)]
 pub(super) struct Hold {
     began: Now,
     /// When something was last held.
     last: Now,
+    /// The log says that it has begun.
+    told: bool,
     /// What the counters said when it began.
     delayed: u64,
     given_up: u64,
@@ -53,6 +59,7 @@ impl Hub {
                 self.hold = Some(Hold {
                     began: now,
                     last: now,
+                    told: false,
                     delayed: self.counters.delayed,
                     given_up: self.counters.given_up.sum(),
                     longest_delay: Duration::ZERO,
@@ -64,9 +71,8 @@ impl Hub {
     /// A part has been answered that did not go its first way.
     pub(super) fn note_delayed(&mut self, now: Now, since: Now) {
         let delay = now.since(since);
-        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.counters.delayed += 1;
-        self.counters.longest_delay_ms.add(&Most(millis));
+        self.counters.longest_delay_ms.add(&Most(millis(delay)));
         if let Some(hold) = &mut self.hold {
             hold.longest_delay = hold.longest_delay.max(delay);
         }
@@ -91,11 +97,16 @@ impl Hub {
         *count += 1;
     }
 
-    /// Tells what a time of holding came to, once it is over.
-    pub(super) fn end_hold_if_over(&mut self, now: Now) {
+    /// Tells that requests are held, and what that came to, once it is over.
+    pub(super) fn look_after_hold(&mut self, now: Now) {
         if self.lanes.held_parts() > 0 {
             if let Some(hold) = &mut self.hold {
                 hold.last = now;
+                let is_news = !hold.told && now.since(hold.began) >= TOLD_FROM;
+                hold.told |= is_news;
+                if is_news {
+                    self.tell_hold();
+                }
             }
             return;
         }
@@ -103,7 +114,7 @@ impl Hub {
             return;
         };
         let lasted = hold.last.since(hold.began);
-        if lasted < TOLD_FROM && hold.longest_delay < TOLD_FROM {
+        if !hold.told && lasted < TOLD_FROM && hold.longest_delay < TOLD_FROM {
             return;
         }
         tracing::info!(
@@ -111,12 +122,31 @@ impl Hub {
             worker = self.settings.worker,
             delayed = self.counters.delayed - hold.delayed,
             given_up = self.counters.given_up.sum() - hold.given_up,
-            longest_delay_ms = hold.longest_delay.as_millis(),
+            longest_delay_ms = millis(hold.longest_delay),
             "requests were held for {lasted:.1?}"
         );
     }
 
-    /// When [`Hub::end_hold_if_over`] and [`Hub::give_up_silent`] have something to do.
+    /// Names those that the requests are for.
+    fn tell_hold(&self) {
+        let targets = self.lanes.iter().map(|held| held.part.target);
+        let nodes: BTreeSet<NodeId> = targets
+            .filter_map(|target| self.owners.of_target(target))
+            .collect();
+        let nodes = nodes.iter().filter_map(|id| self.owners.node(*id));
+        let nodes: Vec<String> = (nodes.take(NODES_TOLD_MAX))
+            .map(|node| node.endpoint.to_string())
+            .collect();
+        tracing::info!(
+            event = "hold",
+            worker = self.settings.worker,
+            node = nodes.join(","),
+            held = self.lanes.held_parts(),
+            "requests are held"
+        );
+    }
+
+    /// When [`Hub::look_after_hold`] and [`Hub::give_up_silent`] have something to do.
     pub(super) fn trouble_ends(&self) -> Option<Now> {
         let hold = self.hold.as_ref().map(|hold| hold.last + CALM);
         let silent = self.owners.silent_since();
@@ -183,6 +213,10 @@ impl Hub {
         let why = format!("the node has not answered for {silence:.1?}");
         self.on_link_down(now, id, &LinkDown::Lost(why));
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl GivenUp {
