@@ -1,10 +1,15 @@
 //! What the log says, and how much of it.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, ServerKind, Slotcar, address, wait_until};
+use serde_json::{Map, Value as Json};
+
+use crate::support::{Cluster, ServerKind, Slotcar, address, slot_of, wait_until};
+
+on_both!(a_busy_run_with_a_failover_is_told_in_json_with_the_fields_of_the_page);
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -77,4 +82,126 @@ fn count_in(line: &str) -> u64 {
     digits
         .and_then(|digits| digits.parse().ok())
         .expect("a number")
+}
+
+/// What the page says of fields: their names.
+fn documented() -> BTreeSet<String> {
+    let page = std::fs::read_to_string("docs/logs.md").expect("the page is there");
+    let (_, fields) = page.split_once("## Fields").unwrap();
+    let (fields, _) = fields.split_once("\n## ").unwrap();
+    let rows = fields.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.flat_map(|row| row.split(" | ").next().unwrap().split(", "));
+    names
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect()
+}
+
+/// Fails unless it is a JSON object with fields that the page has, each of its kind.
+fn check_line(line: &str, documented: &BTreeSet<String>) -> Map<String, Json> {
+    let parsed = serde_json::from_str(line);
+    let fields: Map<String, Json> = parsed.unwrap_or_else(|error| panic!("{error}: {line}"));
+    for (name, value) in &fields {
+        let fits = match name.as_str() {
+            "timestamp" | "level" | "target" | "message" => value.is_string(),
+            "event" | "node" | "slots" | "client" | "error" | "listen" | "like" => {
+                value.is_string()
+            }
+            "server" | "version" | "asked" | "hint" => value.is_string(),
+            _ => value.is_u64(),
+        };
+        assert!(fits, "{name} in {line}");
+        let is_of_all = ["timestamp", "level", "target", "message"].contains(&name.as_str());
+        assert!(is_of_all || documented.contains(name), "{name} in {line}");
+    }
+    for name in ["timestamp", "level", "target", "message"] {
+        assert!(fields.contains_key(name), "no {name} in {line}");
+    }
+    fields
+}
+
+fn a_busy_run_with_a_failover_is_told_in_json_with_the_fields_of_the_page(kind: ServerKind) {
+    let mut cluster = Cluster::start(kind, 3, 1);
+    let seeds = cluster.seeds();
+    let args = ["--cluster", &seeds, "--log-format", "json"];
+    let more = [
+        "--log-level",
+        "debug",
+        "--workers",
+        "2",
+        "--max-clients",
+        "9",
+    ];
+    let mut slotcar = Slotcar::start(&[args.as_slice(), &more].concat());
+    slotcar.expect_log("\"WARN\"");
+    let old = cluster.owner_of(slot_of("key"));
+    let mut conns: Vec<_> = (0..8).map(|_| slotcar.conn()).collect();
+    conns[0].ok(&["SET", "key", "value"]);
+    cluster.conn(old).ok(&["WAIT", "1", "5000"]);
+    cluster.kill(old);
+    std::thread::scope(|scope| {
+        for conn in &mut conns {
+            scope.spawn(|| assert_eq!(conn.ok(&["GET", "key"]).text(), "value"));
+        }
+    });
+    wait_until("somebody is turned away", LIMIT, || {
+        let mut all: Vec<_> = (0..4).map(|_| slotcar.conn()).collect();
+        let mut refused = all
+            .iter_mut()
+            .filter_map(|conn| conn.try_cmd(&["PING"]).ok());
+        refused.any(|reply| reply.error().is_some())
+    });
+    wait_until("both workers tell that it is over", LIMIT, || {
+        slotcar.log().matches("hold_over").count() == 2
+    });
+    slotcar.signal("TERM");
+    assert!(slotcar.wait_end().success());
+    let log = slotcar.log();
+    let documented = documented();
+    let lines: Vec<_> = log
+        .lines()
+        .map(|line| check_line(line, &documented))
+        .collect();
+    let of = |event: &str| {
+        let of = lines
+            .iter()
+            .filter(|line| line.get("event").is_some_and(|at| at == event));
+        of.collect::<Vec<_>>()
+    };
+    let address = cluster.addr(old).to_string();
+    for (event, count, fields) in [
+        ("start", 1, ["listen"].as_slice()),
+        ("node_down", 1, &["node", "slots"]),
+        ("failover", 1, &["shards", "nodes", "covered"]),
+        ("hold", 2, &["node", "worker", "held"]),
+        (
+            "hold_over",
+            2,
+            &["worker", "delayed", "given_up", "longest_delay_ms"],
+        ),
+        ("drain", 1, &[]),
+    ] {
+        let told = of(event);
+        assert_eq!(told.len(), count, "{event}: {told:?}");
+        for field in fields {
+            assert!(
+                told.iter().all(|line| line.contains_key(*field)),
+                "{told:?}"
+            );
+        }
+    }
+    assert!(
+        of("hold").iter().all(|line| line["node"] == *address),
+        "{log}"
+    );
+    assert_eq!(
+        of("hold")[0]["worker"].as_u64().unwrap() + of("hold")[1]["worker"].as_u64().unwrap(),
+        1
+    );
+    let refused = lines
+        .iter()
+        .find(|line| line["message"].as_str().unwrap().contains("turned away"));
+    assert!(
+        refused.is_some_and(|line| line.contains_key("client")),
+        "{log}"
+    );
 }
