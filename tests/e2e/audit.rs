@@ -96,6 +96,7 @@ fn before_one_server(kind: ServerKind, script: &[Line]) -> (Vec<Value>, String) 
         panic!("not one audit in\n{log}");
     };
     let (_, found) = line.split_once(" requests: ").expect("what was found");
+    let found = found.strip_suffix(" worker=0").expect("who found it");
     (answers, found.to_owned())
 }
 

@@ -6,6 +6,7 @@ use super::Hub;
 use super::facts::Census;
 use crate::clock::Now;
 use crate::command::{Connection, Merge, Route};
+use crate::downstream::local::Identity;
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Session, Wait};
 use crate::measure::Outcome;
@@ -198,12 +199,7 @@ impl Hub {
         };
         let waiting_bytes = session.out.len() + session.replies.held_bytes();
         if !session.cut && waiting_bytes > self.settings.limits.session_output_bytes_max {
-            tracing::warn!(
-                session = session.identity.id,
-                client = %session.identity.peer,
-                worker = self.settings.worker,
-                "cut: it does not read its replies"
-            );
+            tell_slow_reader(self.settings.worker, &session.identity);
             session.cut = true;
             self.counters.slow_readers_cut += 1;
         }
@@ -325,4 +321,15 @@ impl Hub {
             self.spare_gathers.push(gather);
         }
     }
+}
+
+/// Apart: what is around it runs for every reply.
+#[cold]
+fn tell_slow_reader(worker: usize, identity: &Identity) {
+    tracing::warn!(
+        session = identity.id,
+        client = %identity.peer,
+        worker,
+        "cut: it does not read its replies"
+    );
 }
