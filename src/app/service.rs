@@ -214,7 +214,7 @@ fn start_workers(
             changes: control.changes(),
             hints: control.hints.clone(),
             errands: errands.clone(),
-            desks: (all_desks.clone(), index),
+            desks: (all_desks.clone(), desks.len()),
             live: live.clone(),
             databases: databases(config),
             logins: config.logins.clone(),
