@@ -36,6 +36,8 @@ struct Place {
     /// The client wants no reply: whatever comes is dropped.
     silent: bool,
     class: Class,
+    /// If it ends with an error, that is one of ours.
+    failed: bool,
 }
 
 /// The seat of a request has got its reply.
@@ -43,7 +45,7 @@ struct Place {
 #[must_use = "it is counted"]
 pub struct Ended {
     pub class: Class,
-    /// As the reply says.
+    /// As the reply says, and whose it is.
     pub outcome: Outcome,
 }
 
@@ -75,8 +77,16 @@ impl Replies {
             seat,
             silent,
             class,
+            failed: false,
         });
         number
+    }
+
+    /// An error that was made here is a part of what this seat waits for.
+    pub fn note_failed(&mut self, number: u32) {
+        if let Some(place) = self.seats.get_mut(number.wrapping_sub(self.first) as usize) {
+            place.failed = true;
+        }
     }
 
     /// The seat of this number, if it has not left.
@@ -99,12 +109,17 @@ impl Replies {
         out: &mut OutBuf,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Ended {
+        let index = number.wrapping_sub(self.first) as usize;
+        let failed = self.seats.get(index).is_some_and(|place| place.failed);
         let mut outcome = Outcome::Ok;
         let class = self.put(number, out, |into| {
             let at = into.len();
             write(into);
             outcome = Outcome::of(into.get(at..).unwrap_or_default());
         });
+        if outcome == Outcome::Error && failed {
+            outcome = Outcome::Failed;
+        }
         Ended { class, outcome }
     }
 
@@ -154,6 +169,7 @@ impl Replies {
                 seat: Seat::Waits,
                 silent: false,
                 class,
+                ..
             }) => *class,
             Some(_) | None => return None,
         };

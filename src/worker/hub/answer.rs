@@ -9,7 +9,6 @@ use crate::command::{Connection, Merge, Route};
 use crate::downstream::local::Identity;
 use crate::downstream::replies::Seat;
 use crate::downstream::session::{Session, Wait};
-use crate::measure::Outcome;
 use crate::reply::errors;
 use crate::reply::gather::Gather;
 use crate::reply::redirect::{Refusal, refusal};
@@ -173,17 +172,32 @@ impl Hub {
 
     /// Answers a part with an error of our own. `text` without the leading `-`.
     pub(super) fn answer_error(&mut self, now: Now, part: &Part, text: &str) {
+        if let Some(ticket) = self.ticket_of(part.purpose) {
+            self.note_failed(ticket);
+        }
+        self.answer_refused(now, part, text);
+    }
+
+    /// Answers a part with the words in which its node has refused a link. `text` without the leading `-`.
+    pub(super) fn answer_refused(&mut self, now: Now, part: &Part, text: &str) {
         let mut frame = Vec::with_capacity(text.len() + 3);
         write::error(&mut frame, text.as_bytes());
         self.counters.errors += 1;
         self.note_selected(part, true);
         self.note_login_failed(now, part);
         match part.purpose {
-            Purpose::Answer(ticket) => self.deliver_error(now, ticket, &frame),
+            Purpose::Answer(ticket) => self.deliver(now, ticket, &frame),
             told @ (Purpose::Try(..) | Purpose::Look(..) | Purpose::PutBack) => {
                 self.on_told(now, None, told, &frame);
             }
             Purpose::Swallow | Purpose::Listen(_) => {}
+        }
+    }
+
+    /// An error that this seat gets is one of ours.
+    pub(super) fn note_failed(&mut self, ticket: Ticket) {
+        if let Some(session) = self.session_mut(ticket.session) {
+            session.replies.note_failed(ticket.seat);
         }
     }
 
@@ -223,34 +237,6 @@ impl Hub {
                 self.free_gather(*index);
             }
         }
-    }
-
-    fn deliver_error(&mut self, now: Now, ticket: Ticket, frame: &[u8]) {
-        let index = ticket.session.index as usize;
-        let Some(session) = self
-            .sessions
-            .get_mut(index)
-            .filter(|s| s.generation == ticket.session.generation)
-        else {
-            return;
-        };
-        match session.replies.seat_mut(ticket.seat) {
-            Some(Seat::Waits | Seat::Walks(_)) => {
-                let ended = session.replies.fill(ticket.seat, &mut session.out, frame);
-                self.tally.note(ended.class, Outcome::Failed);
-            }
-            Some(Seat::Gathers(gather)) => {
-                let gather = *gather;
-                self.gather(now, ticket, gather, frame);
-            }
-            Some(Seat::Executes(_)) => self.deliver_block(now, ticket, frame),
-            Some(Seat::Closes) => {}
-            Some(Seat::Full { .. } | Seat::Passes) | None => {
-                debug_assert!(false, "a seat is answered once");
-            }
-        }
-        self.end_block_if_answered(ticket.session);
-        self.note_session_woken(ticket.session);
     }
 
     /// Ends a connection when the turn of this seat comes: nobody knows what to answer.

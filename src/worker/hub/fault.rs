@@ -174,7 +174,7 @@ impl Hub {
     }
 
     /// The seat that waits for a part's answer, be it by way of a try.
-    fn ticket_of(&self, purpose: Purpose) -> Option<Ticket> {
+    pub(super) fn ticket_of(&self, purpose: Purpose) -> Option<Ticket> {
         match purpose {
             Purpose::Answer(ticket) => Some(ticket),
             Purpose::Try(waiter, _) => self.waiter_ticket(waiter),

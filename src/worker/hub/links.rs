@@ -128,7 +128,7 @@ impl Hub {
                 }
                 // There is no such database, or we may not use it.
                 LinkDown::NotSetUp(text) if is_of_database => {
-                    self.answer_error(now, &orphan.part, text);
+                    self.answer_refused(now, &orphan.part, text);
                 }
                 LinkDown::Dial(_)
                 | LinkDown::Local(_)

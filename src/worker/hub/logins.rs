@@ -306,7 +306,7 @@ impl Hub {
             | Purpose::Try(..)
             | Purpose::Look(..)
             | Purpose::PutBack
-            | Purpose::Swallow => self.answer_error(now, part, text),
+            | Purpose::Swallow => self.answer_refused(now, part, text),
         }
         let Purpose::Answer(ticket) = part.purpose else {
             return;

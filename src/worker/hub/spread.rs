@@ -185,6 +185,12 @@ impl Hub {
             (_, _, error) => {
                 let error = error.as_deref().unwrap_or(frame);
                 for waiter in self.spread.waits.on_look_failed(key) {
+                    // Nobody was there to say it.
+                    if at.is_none()
+                        && let Some(ticket) = self.waiter_ticket(waiter)
+                    {
+                        self.note_failed(ticket);
+                    }
                     self.answer_waiter(now, waiter, error);
                 }
             }

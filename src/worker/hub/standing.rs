@@ -116,6 +116,7 @@ impl Hub {
                 asked.filter(|a| now.since(a.since) >= self.settings.retry.hold_max)
             {
                 let held = now.since(asked.since);
+                self.note_failed(asked.ticket);
                 self.refuse_order(now, id, asked, &errors::node_unreachable("a primary", held));
             }
         }
@@ -146,6 +147,7 @@ impl Hub {
         }
         if self.owners.is_empty() {
             let text = self.no_topology_yet();
+            self.note_failed(ticket);
             return self.refuse_order(now, id, asked, &text);
         }
         self.meet_needs(now, id);

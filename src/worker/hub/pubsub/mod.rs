@@ -253,6 +253,11 @@ impl Hub {
             self.pubsub.subscribing.remove(&(at, id));
             self.counters.given_up.hold_ran_out += 1;
             let text = self.why_unheard(now, id);
+            let subscriptions = self.session(id).and_then(|s| s.subscriptions.as_ref());
+            let pending = subscriptions.and_then(|mine| mine.pending.as_ref());
+            if let Some(ticket) = pending.map(|pending| pending.ticket) {
+                self.note_failed(ticket);
+            }
             self.refuse_subscribing(now, id, text.as_bytes());
         }
     }
