@@ -12,8 +12,12 @@ on_both!(
     an_app_that_may_move_is_told_so,
 );
 
-const SHOP: &str = include_str!("audit.txt");
-const REFUSED: &str = include_str!("audit_refused.txt");
+pub(crate) const SHOP: &str = include_str!("audit.txt");
+pub(crate) const REFUSED: &str = include_str!("audit_refused.txt");
+pub(crate) const SORTS: &str = "RPUSH list 1 2\nMSET {w}_1 9 {w}_2 8\nSET w_1 9\nSET w_2 8\n\
+    SORT list BY w_* => sort_by_pattern list w_*\n\
+    SORT list BY w_* GET v_*->f => sort_by_pattern list w_* v_*->f\n\
+    SORT list BY none";
 
 fn all_is_found_and_the_rules_help(kind: ServerKind) {
     let script = audit_script::read(SHOP);
@@ -51,11 +55,7 @@ fn what_no_rule_helps_is_found_and_refused(kind: ServerKind) {
 }
 
 fn sorting_by_other_keys_depends_on_the_version(kind: ServerKind) {
-    let script = "RPUSH list 1 2\nMSET {w}_1 9 {w}_2 8\nSET w_1 9\nSET w_2 8\n\
-        SORT list BY w_* => sort_by_pattern list w_*\n\
-        SORT list BY w_* GET v_*->f => sort_by_pattern list w_* v_*->f\n\
-        SORT list BY none";
-    let script = audit_script::read(script);
+    let script = audit_script::read(SORTS);
     let (answers, summary) = before_one_server(kind, &script);
     let cluster = Cluster::start(kind, 3, 0);
     refuses_what_was_found(&script, &run(&Slotcar::before(&cluster), &script));
@@ -100,18 +100,24 @@ fn before_one_server(kind: ServerKind, script: &[Line]) -> (Vec<Value>, String) 
     (answers, found.to_owned())
 }
 
-/// How often each finding is to be made, as a summary says it.
-fn expected(script: &[Line]) -> String {
+/// How often each finding is to be made.
+pub(crate) fn totals(script: &[Line]) -> BTreeMap<String, u64> {
     let mut totals: BTreeMap<String, u64> = BTreeMap::new();
     for ((finding, ..), count) in audit_script::findings(script) {
         *totals.entry(finding).or_default() += count;
     }
+    totals
+}
+
+/// The same, as a summary says it.
+fn expected(script: &[Line]) -> String {
+    let totals = totals(script);
     let totals = totals.iter().map(|(name, count)| format!("{name} {count}"));
     totals.collect::<Vec<_>>().join(", ")
 }
 
 /// The answers to all requests; to those of a transaction, what `EXEC` has said of them.
-fn run(slotcar: &Slotcar, script: &[Line]) -> Vec<Value> {
+pub(crate) fn run(slotcar: &Slotcar, script: &[Line]) -> Vec<Value> {
     let mut conn = slotcar.conn();
     let mut answers: Vec<Value> = Vec::new();
     for line in script {

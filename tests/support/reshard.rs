@@ -42,20 +42,36 @@ impl Mover {
     /// `others` are told who has the slots then; the rest hear it from the target.
     pub fn move_slots(&self, slots: &[u16], others: &mut [Conn]) {
         let mut source = Conn::open(self.from.addr);
-        let mut target = Conn::open(self.to.addr);
         for open in slots.chunks(OPEN_SLOTS) {
-            set_slots(&mut target, open, &["IMPORTING", &self.from.id]);
-            set_slots(&mut source, open, &["MIGRATING", &self.to.id]);
+            self.open(open);
             for slot in open {
                 self.migrate_keys(&mut source, *slot);
             }
-            let owner = ["NODE", &self.to.id];
-            set_slots(&mut target, open, &owner);
-            set_slots(&mut source, open, &owner);
-            for other in &mut *others {
-                set_slots(other, open, &owner);
-            }
+            self.close(open, others);
         }
+    }
+
+    /// From now on keys of `slots` may be here and there.
+    pub fn open(&self, slots: &[u16]) {
+        let (mut source, mut target) = (Conn::open(self.from.addr), Conn::open(self.to.addr));
+        set_slots(&mut target, slots, &["IMPORTING", &self.from.id]);
+        set_slots(&mut source, slots, &["MIGRATING", &self.to.id]);
+    }
+
+    /// Gives slots without keys away for good.
+    pub fn close(&self, slots: &[u16], others: &mut [Conn]) {
+        let (mut source, mut target) = (Conn::open(self.from.addr), Conn::open(self.to.addr));
+        let owner = ["NODE", &self.to.id];
+        for conn in [&mut target, &mut source].into_iter().chain(others) {
+            set_slots(conn, slots, &owner);
+        }
+    }
+
+    /// Moves one key of an open slot.
+    pub fn move_key(&self, key: &str) {
+        let (host, port) = (self.to.addr.ip().to_string(), self.to.addr.port());
+        let migrate = ["MIGRATE", &host, &port.to_string(), key, "0", "10000"];
+        Conn::open(self.from.addr).ok(&migrate);
     }
 
     /// The way back.
