@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit_script::{self, Line};
-use crate::support::{Cluster, Server, ServerKind, Slotcar, Value};
+use serde_json::Value as Json;
+
+use crate::audit_script::{self, Line, Row};
+use crate::shown::{SECONDS, Shown};
+use crate::support::{Cluster, Conn, Server, ServerKind, Slotcar, Value, Watched, address};
 
 on_both!(
     all_is_found_and_the_rules_help,
     what_no_rule_helps_is_found_and_refused,
     sorting_by_other_keys_depends_on_the_version,
     an_app_that_may_move_is_told_so,
+    the_report_is_at_the_admin_port,
+    what_two_workers_have_seen_is_put_together,
+    a_server_that_sentinels_watch_is_audited,
+    each_listener_has_an_audit_of_its_own,
 );
 
 pub(crate) const SHOP: &str = include_str!("audit.txt");
@@ -79,6 +86,172 @@ fn an_app_that_may_move_is_told_so(kind: ServerKind) {
     let lines = "SET a 1\nGET a\nMULTI\nINCR a\nINCR a\nEXEC\nINFO\nHELLO 3";
     let (_, summary) = before_one_server(kind, &audit_script::read(lines));
     assert_eq!(summary, "nothing that a cluster would do otherwise");
+}
+
+fn the_report_is_at_the_admin_port(kind: ServerKind) {
+    let server = Server::start_plain(kind);
+    let url = format!("redis://{}", server.addr());
+    let without = Shown::start(&["--upstream", &url]);
+    assert_eq!(without.get("/audit").0, 404);
+    let shown = Shown::start(&["--upstream", &url, "--audit", "on"]);
+    let script = audit_script::read(&[SHOP, REFUSED].join("\n"));
+    let report = report_of(&shown, &script, &mut [shown.slotcar.conn()]);
+    let refused: u64 = ["other_database", "transaction_over_nodes", "not_served"]
+        .iter()
+        .map(|finding| totals(&script)[*finding])
+        .sum();
+    assert_eq!(report["proposal"]["refused_anyway"], refused);
+    let (status, text) = shown.get("/audit?text");
+    assert_eq!(status, 200, "{text}");
+    for rule in rules(&report) {
+        assert!(
+            text.contains(&format!("--keep-together '{rule}'")),
+            "{text}"
+        );
+    }
+    for (finding, count) in totals(&script) {
+        assert!(text.contains(&format!("{finding}: {count}\n")), "{text}");
+    }
+}
+
+fn what_two_workers_have_seen_is_put_together(kind: ServerKind) {
+    let script = audit_script::read(SHOP);
+    let (_, alone) = before_one_server(kind, &script);
+    let server = Server::start_plain(kind);
+    let url = format!("redis://{}", server.addr());
+    let flags = ["--upstream", &url, "--audit", "on", "--workers", "2"];
+    let mut shown = Shown::start(&flags);
+    shown.wait_for("nobody is here", SECONDS(10), |samples| {
+        samples.sum("slotcar_sessions") == 0.0
+    });
+    // Who comes goes to the worker that has fewer.
+    let mut conns = [(); 2].map(|()| {
+        let mut conn = shown.slotcar.conn();
+        conn.ok(&["PING"]);
+        conn
+    });
+    let report = report_of(&shown, &script, &mut conns);
+    let rules = rules(&report).join("' --keep-together '");
+    let expected = format!("; would help: --keep-together '{rules}'");
+    assert!(alone.ends_with(&expected), "{alone}: {expected}");
+    drop(conns);
+    shown.slotcar.signal("TERM");
+    assert!(shown.slotcar.wait_end().success());
+    let log = shown.slotcar.log();
+    let audits = log.lines().filter_map(|line| line.split_once("audit of "));
+    let requests = audits.filter_map(|(_, line)| line.split(' ').next()?.parse().ok());
+    let requests: Vec<u64> = requests.collect();
+    assert!(
+        requests.len() == 2 && requests.iter().all(|n| *n > 20),
+        "{log}"
+    );
+    assert_eq!(report["requests"], requests.iter().sum::<u64>(), "{log}");
+}
+
+fn a_server_that_sentinels_watch_is_audited(kind: ServerKind) {
+    let watched = Watched::start(kind, 1);
+    let shown = Shown::start(&["--sentinel", &watched.addrs(), "--audit", "on"]);
+    let script = audit_script::read(SHOP);
+    report_of(&shown, &script, &mut [shown.slotcar.conn()]);
+}
+
+fn each_listener_has_an_audit_of_its_own(kind: ServerKind) {
+    let (server, other) = (Server::start_plain(kind), Server::start_plain(kind));
+    let addrs = [address::unused(), address::unused()];
+    let file = server.dir().join("slotcar.toml");
+    let text = format!(
+        "upstream = \"redis://{}\"\naudit = \"on\"\nmax-clients = 100\nlisten = \"{}\"\n\
+         [[listener]]\nlisten = \"{}\"\nupstream = \"redis://{}\"\naudit = \"on\"\n",
+        server.addr(),
+        addrs[0],
+        addrs[1],
+        other.addr()
+    );
+    std::fs::write(&file, text).expect("a file of ours");
+    let shown =
+        Shown::start_with_own_listeners(addrs[0], &["--config", &file.display().to_string()]);
+    shown.wait_for("both servers are reached", SECONDS(10), |samples| {
+        samples.sum("slotcar_ready") == 2.0
+    });
+    let [mut one, mut another] = addrs.map(Conn::open);
+    one.ok(&["MGET", "a", "b"]);
+    another.ok(&["KEYS", "*"]);
+    another.ok(&["KEYS", "*"]);
+    let report = shown.json("/audit");
+    let totals = |service: usize| {
+        let totals = &report[service]["totals"];
+        (totals["split"].as_u64(), totals["every_node"].as_u64())
+    };
+    assert_eq!(totals(0), (Some(1), Some(0)), "{report}");
+    assert_eq!(totals(1), (Some(0), Some(2)), "{report}");
+    let samples = shown.metrics();
+    for (addr, finding, count) in [
+        (addrs[0], "split", 1.0),
+        (addrs[1], "split", 0.0),
+        (addrs[0], "every_node", 0.0),
+        (addrs[1], "every_node", 2.0),
+    ] {
+        let made = format!("slotcar_audit_requests_total finding={finding} listen={addr}");
+        assert_eq!(samples.count(&made), 1, "{made}");
+        assert_eq!(samples.sum(&made), count, "{made}");
+    }
+}
+
+/// The report once these clients have asked for all of it by turns, whose rows and counts are as expected.
+fn report_of(shown: &Shown, script: &[Line], conns: &mut [Conn]) -> Json {
+    let before = shown.json("/audit")["requests"].as_u64();
+    run_by_turns(conns, script);
+    let report = shown.json("/audit");
+    let looked_at = report["requests"].as_u64().zip(before);
+    let looked_at = looked_at.map(|(after, before)| after - before);
+    assert_eq!(looked_at, Some(script.len() as u64), "{report}");
+    assert_eq!(rows(&report), audit_script::findings(script), "{report}");
+    assert_eq!(report["findings_other"], 0);
+    let samples = shown.metrics();
+    let all = samples.sum("slotcar_audited_requests_total");
+    assert_eq!(report["requests"].as_f64(), Some(all));
+    let expected = totals(script);
+    for (finding, count) in report["totals"].as_object().expect("totals") {
+        let wanted = expected.get(finding).copied().unwrap_or(0);
+        assert_eq!(*count, wanted, "{finding}");
+        let metric = format!("slotcar_audit_requests_total finding={finding}");
+        assert_eq!(samples.sum(&metric), wanted as f64, "{finding}");
+    }
+    report
+}
+
+/// Each client has its turn; nobody is interrupted in a transaction.
+fn run_by_turns(conns: &mut [Conn], script: &[Line]) {
+    let (mut turn, mut is_between) = (0, true);
+    for line in script {
+        conns[turn % conns.len()].cmd(&line.words);
+        match line.words[0].as_str() {
+            "WATCH" | "MULTI" => is_between = false,
+            "EXEC" | "DISCARD" | "UNWATCH" => is_between = true,
+            _ => {}
+        }
+        turn += usize::from(is_between);
+    }
+}
+
+/// The findings of a report, as a script expects them.
+fn rows(report: &Json) -> BTreeMap<Row, u64> {
+    let text = |value: &Json| value.as_str().expect("a text").to_owned();
+    let rows = report["findings"].as_array().expect("rows").iter();
+    rows.map(|row| {
+        let patterns = row["patterns"].as_array().expect("patterns");
+        let mut patterns: Vec<String> = patterns.iter().map(text).collect();
+        patterns.sort();
+        let of = (text(&row["finding"]), text(&row["command"]), patterns);
+        (of, row["requests"].as_u64().expect("a count"))
+    })
+    .collect()
+}
+
+fn rules(report: &Json) -> Vec<String> {
+    let rules = report["proposal"]["rules"].as_array().expect("rules");
+    let rules = rules.iter().map(|rule| rule.as_str().expect("a rule"));
+    rules.map(str::to_owned).collect()
 }
 
 /// The answers of one server, and what the audit says in the end.

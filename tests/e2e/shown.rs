@@ -25,10 +25,18 @@ impl Shown {
 
     /// Returns when slotcar listens, whether or not anything stands behind it.
     pub(crate) fn start_listening(args: &[&str]) -> Self {
+        Shown::start_by(args, |args| Slotcar::start_listening(args))
+    }
+
+    /// The same, with listeners that `args` name; one of them is `addr`.
+    pub(crate) fn start_with_own_listeners(addr: SocketAddr, args: &[&str]) -> Self {
+        Shown::start_by(args, |args| Slotcar::start_with_own_listeners(addr, args))
+    }
+
+    fn start_by(args: &[&str], start: impl Fn(&[&str]) -> Slotcar) -> Self {
         let admin = address::unused();
         let address = admin.to_string();
-        let args = [args, &["--admin", &address]].concat();
-        let slotcar = Slotcar::start_listening(&args);
+        let slotcar = start(&[args, &["--admin", &address]].concat());
         wait_until("it shows how it is", SECONDS(10), || {
             TcpStream::connect(admin).is_ok()
         });
