@@ -207,7 +207,13 @@ impl Part {
         !self.asking && self.purpose != Purpose::Swallow
     }
 
-    /// Whether its answer, if that is no error, goes to its seat and means nothing to anybody else.
+    /// Whether its answer, if that is no error, goes to its seat as it is, and nobody needs its bytes for anything else.
+    pub fn may_pass(&self) -> bool {
+        let is_needed = Noted::MISPLACED | Noted::SELECTS | Noted::NAMES;
+        !self.noted.intersects(is_needed) && !self.row.is_overheard()
+    }
+
+    /// Whether that answer means nothing to anybody else.
     pub fn is_plain(&self) -> bool {
         self.noted.is_empty() && self.troubled_since.is_none() && !self.row.is_overheard()
     }

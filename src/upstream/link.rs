@@ -62,13 +62,21 @@ pub struct Link {
     /// At least so many bytes more.
     wants: usize,
     /// Who gets the oldest part's reply piece by piece, as it arrives.
-    pub passing: Option<Ticket>,
+    pub passing: Option<Passing>,
     /// Its oldest answer comes late: look at it, and at those behind it.
     pub is_late: bool,
     /// Sessions that stopped reading because this link's queue is full.
     pub waiting_sessions: Vec<SessionId>,
     /// The node is not part of the topology any more: close once everything is answered.
     pub retiring: bool,
+}
+
+/// A reply that passes through while it arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing {
+    pub ticket: Ticket,
+    /// Bytes of it that have been passed on.
+    pub bytes: usize,
 }
 
 #[derive(Debug)]
@@ -268,10 +276,15 @@ impl Link {
         self.torn = bytes;
     }
 
-    /// Whether a frame that begins so is the reply to a request, and no error, and nobody wants to look at it.
+    /// Whether a frame that begins so is the reply to a request, and no error.
+    pub fn takes_reply(&self, beginning: &[u8]) -> bool {
+        let is_reply = !matches!(beginning.first(), Some(b'-' | b'>') | None);
+        is_reply && self.is_open() && self.block_error.is_none()
+    }
+
+    /// The same, if nobody wants to look at it.
     pub fn takes_plain_reply(&self, beginning: &[u8]) -> bool {
-        let is_plain = !matches!(beginning.first(), Some(b'-' | b'>') | None);
-        is_plain && self.is_open() && self.block_error.is_none() && !self.is_late
+        self.takes_reply(beginning) && !self.is_late
     }
 
     /// How many of the bytes of a torn reply need not be seen again.

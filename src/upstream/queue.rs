@@ -158,9 +158,19 @@ impl Queue {
 
     /// The ticket of the oldest part, if it has been sent and its next reply is for its seat, as it is.
     pub fn plain_ticket(&self) -> Option<Ticket> {
+        self.ticket_if(Part::is_plain)
+    }
+
+    /// The same if its reply may pass through, however it came to this link and whoever counts it.
+    pub fn passing_ticket(&self) -> Option<Ticket> {
+        self.ticket_if(Part::may_pass)
+    }
+
+    #[inline]
+    fn ticket_if(&self, fits: impl Fn(&Part) -> bool) -> Option<Ticket> {
         let entry = self.entries.front().filter(|_| self.sent > 0)?;
         match entry.part.purpose {
-            Purpose::Answer(ticket) if entry.replies == 1 && entry.part.is_plain() => Some(ticket),
+            Purpose::Answer(ticket) if entry.replies == 1 && fits(&entry.part) => Some(ticket),
             Purpose::Answer(_)
             | Purpose::Try(..)
             | Purpose::Look(..)

@@ -1,13 +1,16 @@
 //! What a running slotcar shows over HTTP: probes, metrics, the status page's data, and being drained.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
+use crate::fake_nodes::{FakeNodes, get};
 use crate::shown::{SECONDS, Shown, assert_moved};
 use crate::support::{Cluster, Conn, ServerKind, Slotcar, slot_of, wait_until};
 
@@ -226,6 +229,54 @@ fn what_is_looked_at_closely_is_found() {
         (&"4".into(), &"flag --sample-every".into())
     );
 }
+
+/// It passes through while it arrives, although it is sampled, slow, or asked for again; and it is remembered as such.
+#[test]
+fn a_long_value_need_not_be_kept_to_be_looked_at() {
+    let off = ["--sample-every", "0", "--slow-log-threshold", "0"];
+    let sampled = ["--sample-every", "1", "--slow-log-threshold", "0"];
+    let slow = ["--sample-every", "0", "--slow-log-threshold", "1ms"];
+    for (flags, is_lost_first) in [(off, false), (sampled, false), (slow, false), (off, true)] {
+        let nodes = FakeNodes::start(2);
+        let shown = Shown::start(&[&["--cluster", &nodes.seeds()], &flags[..]].concat());
+        let lost = AtomicBool::new(!is_lost_first);
+        let begun = Arc::new(AtomicBool::new(false));
+        let has_begun = Arc::clone(&begun);
+        nodes.set(0, move |_, stream| {
+            if !lost.swap(true, Ordering::Relaxed) {
+                return Err(io::ErrorKind::Other.into());
+            }
+            // Longer than what is slow.
+            thread::sleep(Duration::from_millis(10));
+            write!(stream, "${LONG_VALUE}\r\n")?;
+            stream.write_all(&vec![b'x'; LONG_VALUE / 2])?;
+            wait_until("the client has its beginning", SECONDS(20), || {
+                has_begun.load(Ordering::Relaxed)
+            });
+            stream.write_all(&vec![b'x'; LONG_VALUE / 2])?;
+            stream.write_all(b"\r\n")
+        });
+        let (mut conn, key) = (shown.slotcar.conn(), nodes.key(0, 0));
+        conn.send_raw(&get(&key));
+        conn.stream().peek(&mut [0; 1]).expect("a beginning");
+        begun.store(true, Ordering::Relaxed);
+        assert_eq!(conn.recv().text().len(), LONG_VALUE, "{flags:?}");
+        let status = shown.json("/status");
+        let service = &status["services"][0];
+        let is_named = |list: &str, what: &str, name: &str| {
+            let list = service[list].as_array().expect("a list");
+            list.iter().any(|one| one[what] == name)
+        };
+        assert!(is_named("large_values", "key", &key), "{service}");
+        let request = format!("GET {key}");
+        assert_eq!(is_named("slow", "request", &request), flags == slow);
+        assert_eq!(is_named("commands", "command", "get"), flags == sampled);
+        let delayed = shown.metrics().sum("slotcar_delayed_requests_total");
+        assert_eq!(delayed > 0.0, is_lost_first, "{delayed}");
+    }
+}
+
+const LONG_VALUE: usize = 4 << 20;
 
 #[test]
 fn pages_of_others_and_other_paths_are_refused() {

@@ -59,7 +59,7 @@ impl Hub {
         let node = link.node;
         self.measures.note_answered(now, sent_at);
         if is_looked_at(&part) {
-            self.look_at_answer(now, node, (&part, sent_at), &bytes, frame);
+            self.look_at_answer(now, node, (&part, sent_at), &bytes, frame.len());
         }
         if part.is_misplaced() {
             self.lanes.note_settled(part.target);

@@ -8,9 +8,9 @@ use crate::clock::Now;
 use crate::measure::Outcome;
 use crate::resp::Proto;
 use crate::resp::reply::is_push;
-use crate::route::part::{LinkId, SessionId, Ticket};
+use crate::route::part::{LinkId, SessionId};
 use crate::upstream::handshake::Greeted;
-use crate::upstream::link::{Cut, LinkDown};
+use crate::upstream::link::{Cut, LinkDown, Passing};
 use crate::upstream::queue::Answered;
 
 /// Writes bytes to a session's socket at once, without keeping them; says how many it took. 0: none, for whatever reason.
@@ -100,8 +100,8 @@ impl Hub {
             let Cut::Reply(len) = cut else { break };
             let frame = rest.get(..len).unwrap_or_default();
             at += len;
-            if let Some(ticket) = link.passing.take() {
-                self.pass_last(now, id, ticket, frame, straight);
+            if let Some(passing) = link.passing.take() {
+                self.pass_last(now, id, passing, frame, straight);
             } else if !self.pass_reply(now, id, frame, straight) {
                 self.on_frame(now, id, frame)?;
             }
@@ -145,18 +145,24 @@ impl Hub {
         let begins = link.passing.is_none()
             && torn.len() + link.wants() > kept_max
             && link.settled(torn.len()) > 0;
-        if begins && link.takes_plain_reply(torn) {
-            let ticket = link.queue().plain_ticket();
-            link.passing = ticket.filter(|ticket| {
+        if begins && link.takes_reply(torn) {
+            let ticket = link.queue().passing_ticket();
+            let ticket = ticket.filter(|ticket| {
                 let session = self.sessions.get_mut(ticket.session.index as usize);
                 let session = session.filter(|s| s.generation == ticket.session.generation);
                 session.is_some_and(|session| {
                     session.blocked.is_none() && session.replies.begin_passing(ticket.seat)
                 })
             });
+            link.passing = ticket.map(|ticket| Passing { ticket, bytes: 0 });
         }
-        let Some(ticket) = link.passing else { return 0 };
+        let Some(Passing { ticket, .. }) = link.passing else {
+            return 0;
+        };
         let settled = link.forget_settled(torn.len());
+        if let Some(passing) = &mut link.passing {
+            passing.bytes += settled;
+        }
         let piece = torn.get(..settled).unwrap_or_default();
         self.pass_piece(now, ticket.session, piece, straight);
         settled
@@ -167,25 +173,47 @@ impl Hub {
         &mut self,
         now: Now,
         id: LinkId,
-        ticket: Ticket,
+        Passing { ticket, bytes }: Passing,
         piece: &[u8],
         straight: Straight<'_>,
     ) {
         self.pass_piece(now, ticket.session, piece, straight);
-        let answered = self.link_mut(id).and_then(|link| link.queue_mut().answer());
-        // Its slot may have moved in the meantime.
-        if let Some(Answered::Part(part, sent_at)) = answered {
-            self.measures.note_answered(now, sent_at);
-            if part.is_misplaced() {
-                self.lanes.note_settled(part.target);
-            }
-        }
+        self.note_passed(now, id, bytes + piece.len());
         let session = self.sessions.get_mut(ticket.session.index as usize);
         if let Some(session) = session.filter(|s| s.generation == ticket.session.generation) {
             if let Some(class) = session.replies.end_passing(&mut session.out) {
                 self.tally.note(class, Outcome::Ok);
             }
             self.note_session_woken(ticket.session);
+        }
+    }
+
+    /// A reply of so many bytes has passed through to its end.
+    fn note_passed(&mut self, now: Now, id: LinkId, reply_bytes: usize) {
+        let slow_before = self.measures.slow_before(now);
+        let place = self.links.get_mut(id.index as usize);
+        let Some(LinkPlace { link, .. }) = place.filter(|p| p.generation == id.generation) else {
+            return;
+        };
+        let Some((part, request)) = link.queue().front() else {
+            return;
+        };
+        self.measures.note_value(part.row, request, reply_bytes);
+        let request = Self::is_looked_at(part, slow_before).then(|| request.to_vec());
+        let node = link.node;
+        let Some(Answered::Part(part, sent_at)) = link.queue_mut().answer() else {
+            return;
+        };
+        self.measures.note_answered(now, sent_at);
+        if let Some(request) = request {
+            self.look_at_answer(now, node, (&part, sent_at), &request, reply_bytes);
+        }
+        if let Some(since) = part.troubled_since {
+            self.note_delayed(now, since);
+        }
+        // Its slot may have moved in the meantime.
+        if part.is_misplaced() {
+            self.lanes.note_settled(part.target);
         }
     }
 

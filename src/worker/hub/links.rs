@@ -5,7 +5,7 @@ use crate::clock::Now;
 use crate::control::Hint;
 use crate::downstream::session::Wait;
 use crate::route::part::{LinkId, NodeId, Part, Profile, Purpose, UserId};
-use crate::upstream::link::{Link, LinkDown, Use};
+use crate::upstream::link::{Link, LinkDown, Passing, Use};
 
 impl Hub {
     /// The shared link to a node, dialled if there is none; Err: not before that moment.
@@ -103,7 +103,7 @@ impl Hub {
                 self.lanes.note_settled(orphan.part.target);
             }
         }
-        if let Some(ticket) = passing {
+        if let Some(Passing { ticket, .. }) = passing {
             // Its reply has been passed on in part.
             orphans.remove(0);
             self.cut_passing(ticket.session);

@@ -295,10 +295,10 @@ impl Hub {
         node: NodeId,
         (part, sent_at): (&Part, Option<Now>),
         bytes: &[u8],
-        frame: &[u8],
+        reply_bytes: usize,
     ) {
         if part.noted.contains(Noted::SAMPLED) {
-            self.measures.note_value(part.row, bytes, frame.len());
+            self.measures.note_value(part.row, bytes, reply_bytes);
             let commands = &mut self.measures.commands;
             if commands.len() < COMMANDS_MAX || commands.contains_key(part.row.name) {
                 let times = commands.entry(part.row.name).or_default();
