@@ -61,7 +61,8 @@ fn clients_come_and_wait(kind: ServerKind) -> Vec<Samples> {
     let server = Server::start_plain(kind);
     let url = format!("redis://{}", server.addr());
     let flags = ["--max-clients", "20", "--node-info-interval", "1s"];
-    let shown = Shown::start(&[&["--upstream", &url], &flags[..]].concat());
+    let mut shown = Shown::start(&[&["--upstream", &url], &flags[..]].concat());
+    shown.slotcar.expect_log("clients are turned away");
     let before = shown.wait_for("the server has said how it is", SECONDS(20), |samples| {
         samples.count("slotcar_node_clients") == 1
     });

@@ -18,6 +18,9 @@ causes! {
         "+slotcar_sessions_max"
         "+slotcar_memory_max_bytes"
     }
+    real a_flood_of_lines {
+        "+slotcar_log_lines_dropped_total"
+    }
 }
 
 fn url(server: &Server) -> String {
@@ -71,4 +74,17 @@ fn a_file_changes(kind: ServerKind) -> Vec<Samples> {
             && samples.sum("slotcar_memory_max_bytes") == f64::from(128 << 20)
     });
     vec![before, after]
+}
+
+fn a_flood_of_lines(kind: ServerKind) -> Vec<Samples> {
+    let server = Server::start_plain(kind);
+    let shown = Shown::start(&["--upstream", &url(&server), "--log-level", "debug"]);
+    let before = shown.metrics();
+    for _ in 0..100 {
+        assert_eq!(shown.ask("not a", "method", "").0, 400);
+    }
+    let cut = shown.wait_for("lines are left out", SECONDS(10), |samples| {
+        samples.grown(&before, "slotcar_log_lines_dropped_total") > 0.0
+    });
+    vec![before, cut]
 }
