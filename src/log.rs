@@ -4,6 +4,8 @@
 //! and told in a line of its own ([`Limit::watch`]). What a line says is up to whoever writes it. Bounded: one entry for each place
 //! in the code that has written something, however different its lines are.
 
+mod lines;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
+pub use self::lines::Lines;
 use crate::clock::{self, Now};
 
 /// A failover of a large cluster, of which each node says something, should be told as a whole.
@@ -82,6 +85,11 @@ impl Limit {
         self.0.left_out.load(Ordering::Relaxed)
     }
 
+    /// One that could have been written was not.
+    fn count_left_out(&self) {
+        self.0.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells again and again what was left out. Never ends.
     pub async fn watch(self) {
         loop {
@@ -144,7 +152,7 @@ impl Limit {
         }
         place.untold += 1;
         drop(places);
-        self.0.left_out.fetch_add(1, Ordering::Relaxed);
+        self.count_left_out();
         self.0.news.notify_one();
         false
     }

@@ -18,7 +18,7 @@ use slotcar::app::{self, Log, Renewal};
 use slotcar::config::{
     self, CommandLine, Config, ConfigError, Environment, LogFormat, Probe, Task,
 };
-use slotcar::log::Limit;
+use slotcar::log::{Limit, Lines};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -48,7 +48,15 @@ fn main() -> ExitCode {
         }
     };
     let (events, limit) = (Events::default(), Limit::default());
-    let set_log_level = start_log(&config, level, &events, &limit);
+    let lines = match Lines::start(limit.clone(), io::stderr()) {
+        Ok(lines) => lines,
+        Err(error) => {
+            eprintln!("slotcar: no thread for the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    flush_when_it_panics(&lines);
+    let set_log_level = start_log(&config, level, &events, &lines, &limit);
     let said = Rc::new((line.flags, environment));
     let said_again = said.clone();
     let renewal = Renewal {
@@ -66,10 +74,12 @@ fn main() -> ExitCode {
         },
     );
     limit.tell_rest();
-    done.unwrap_or_else(|error| {
+    let code = done.unwrap_or_else(|error| {
         tracing::error!(error = %format_args!("{error:#}"), "slotcar has ended");
         ExitCode::FAILURE
-    })
+    });
+    lines.flush();
+    code
 }
 
 fn perform(task: Task, config: Config, renewal: Renewal, log: Log) -> Result<ExitCode> {
@@ -146,10 +156,11 @@ fn start_log(
     config: &Config,
     level: LevelFilter,
     events: &Events,
+    lines: &Lines,
     limit: &Limit,
 ) -> Box<dyn Fn(LevelFilter)> {
     let (level, handle) = reload::Layer::new(level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(lines.clone());
     let lines = match config.log_format {
         LogFormat::Human => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
@@ -167,6 +178,15 @@ fn start_log(
         .init();
     // It fails when the log has ended: nobody reads it then.
     Box::new(move |level| drop(handle.reload(level)))
+}
+
+/// What was said before is what one wants to read then.
+fn flush_when_it_panics(lines: &Lines) {
+    let (lines, complain) = (lines.clone(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        lines.flush();
+        complain(panic);
+    }));
 }
 
 /// As clap exits when it cannot read the command line.

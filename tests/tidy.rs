@@ -165,7 +165,7 @@ const EFFECTS: &[(&str, &[&str], &[&str])] = &[
     (
         "starts threads",
         &["std::thread", "thread::spawn"],
-        &["src/app/", "src/control/", "src/admin/"],
+        &["src/app/", "src/control/", "src/admin/", "src/log/"],
     ),
     (
         "reads files or the environment",

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
 
-use crate::support::{Cluster, ServerKind, Slotcar, address, slot_of, wait_until};
+use crate::support::{Cluster, Conn, ServerKind, Slotcar, address, slot_of, wait_until};
 
 on_both!(a_busy_run_with_a_failover_is_told_in_json_with_the_fields_of_the_page);
 
@@ -204,4 +207,59 @@ fn a_busy_run_with_a_failover_is_told_in_json_with_the_fields_of_the_page(kind: 
         refused.is_some_and(|line| line.contains_key("client")),
         "{log}"
     );
+}
+
+/// Ends with the test, whatever that comes to.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whoever should read the log has stopped doing so, and it is full: clients are served, and the process ends.
+#[test]
+fn a_log_that_nobody_reads_stops_nobody() {
+    let cluster = Cluster::start(ServerKind::Redis7, 1, 1);
+    let (_unread, mut stderr) = UnixStream::pair().unwrap();
+    stderr.set_nonblocking(true).unwrap();
+    while stderr.write(&[b'x'; 4096]).is_ok() {}
+    while stderr.write(b"x").is_ok() {}
+    stderr.set_nonblocking(false).unwrap();
+    let listen = address::unused();
+    let slotcar = Command::new(env!("CARGO_BIN_EXE_slotcar"))
+        .args([
+            "--cluster",
+            &cluster.seeds(),
+            "--listen",
+            &listen.to_string(),
+        ])
+        .args(["--log-level", "debug"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(OwnedFd::from(stderr))
+        .spawn();
+    let mut slotcar = Killed(slotcar.unwrap());
+    wait_until("it serves", LIMIT, || {
+        let conn = Conn::try_open(listen);
+        conn.is_ok_and(|mut conn| {
+            conn.try_cmd(&["GET", "key"])
+                .is_ok_and(|got| got.error().is_none())
+        })
+    });
+    let mut conn = Conn::open(listen);
+    for _ in 0..200 {
+        conn.ok(&["GET", "key"]);
+        cluster
+            .conn(cluster.primaries()[0])
+            .ok(&["CLIENT", "KILL", "TYPE", "normal"]);
+    }
+    drop(conn);
+    let id = slotcar.0.id().to_string();
+    let told = Command::new("kill").args(["-TERM", &id]).status();
+    assert!(told.unwrap().success());
+    wait_until("it ends", LIMIT, || slotcar.0.try_wait().unwrap().is_some());
+    assert!(slotcar.0.wait().unwrap().success());
 }

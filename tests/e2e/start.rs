@@ -1,5 +1,6 @@
 //! Starting when not everything is there, and ending.
 
+use crate::support::slotcar::fields;
 use crate::support::{Cluster, ServerKind, Slotcar, address};
 
 on_both!(
@@ -93,8 +94,8 @@ fn workers_share_the_clients_evenly_and_have_one_link_to_each_node(kind: ServerK
     }
     for conn in &mut conns {
         // A worker tells of its own clients.
-        let clients = conn.ok(&["CLIENT", "LIST"]).text();
-        assert_eq!(clients.lines().count(), 4, "{clients}");
+        let info = fields(&conn.ok(&["INFO", "slotcar"]).text());
+        assert_eq!(info["sessions"], "4");
     }
     for node in cluster.primaries() {
         let clients = cluster.conn(node).ok(&["CLIENT", "LIST"]).text();
