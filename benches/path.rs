@@ -11,17 +11,18 @@ mod rig;
 #[path = "path/steady.rs"]
 mod steady;
 
-use steady::{CASES, Steady};
+use steady::{CASES, Case, SAMPLED, Steady};
 
 #[expect(clippy::print_stdout, reason = "its output is its result")]
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|word| word != "--bench");
     let (name, rounds) = (arguments.next(), arguments.next());
-    let case = CASES.iter().find(|case| Some(case.name) == name.as_deref());
+    let mut cases = CASES.iter().chain([&SAMPLED]);
+    let case = cases.find(|case: &&Case| Some(case.name) == name.as_deref());
     let rounds = rounds.and_then(|text| text.parse::<usize>().ok());
     let (Some(case), Some(rounds)) = (case, rounds) else {
         // A case and its requests per round.
-        for case in CASES {
+        for case in CASES.iter().chain([&SAMPLED]) {
             println!("{} {}", case.name, case.requests());
         }
         return;

@@ -14,12 +14,23 @@ use slotcar::resp::request::{RequestLimits, RequestScan, Scanned};
 use slotcar::resp::write;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::topology::Endpoint;
-use slotcar::worker::hub::{Hub, Served, Socket};
+use slotcar::worker::hub::{Hub, Live, Served, Socket};
 
 use crate::rig::{self, ShardPlan};
 
 const CLIENTS: u64 = 50;
 const NOW: Now = Now::ZERO;
+
+const AS_USUAL: Live = Live {
+    hold_max: Duration::from_secs(15),
+    unknown_outcome: UnknownOutcome::Error,
+    memory_max: 0,
+    clients_max: 10_000,
+    client_idle_timeout: None,
+    read_own_writes: Duration::ZERO,
+    slow_after: Some(Duration::from_millis(10)),
+    sample_every: 128,
+};
 
 /// One load: what each client sends in a round.
 pub(crate) struct Case {
@@ -30,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) value_bytes: usize,
     /// What is kept together, if anything.
     rule: Option<&'static str>,
+    /// As it is by default: some requests are looked at closely, which allocates.
+    sampled: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -54,6 +67,12 @@ pub(crate) const CASES: [Case; 9] = [
     Case::new("get_together", Kind::Get, 1, 64).together("key:*"),
 ];
 
+#[allow(dead_code, reason = "not for the test of allocations")]
+pub(crate) const SAMPLED: Case = Case {
+    sampled: true,
+    ..Case::new("get_sampled", Kind::Get, 1, 64)
+};
+
 impl Case {
     const fn new(name: &'static str, kind: Kind, pipeline: usize, value_bytes: usize) -> Self {
         Self {
@@ -62,6 +81,7 @@ impl Case {
             kind,
             value_bytes,
             rule: None,
+            sampled: false,
         }
     }
 
@@ -124,6 +144,9 @@ impl Steady {
             &Arc::new(CommandTable::new()),
             1,
         );
+        if case.sampled {
+            hub.on_live(NOW, &AS_USUAL);
+        }
         let thirds = [(0, 5460), (5461, 10922), (10923, 16383)];
         let shard = |(port, range)| ShardPlan {
             primary: Endpoint::new("10.0.0.1", port),
