@@ -6,6 +6,7 @@
 //! topology  a: 8192-16383   b+c: 0-8191      a publication: primaries, +replicas, slots. {a} is at a, {b} at b
 //! suspects b c                               from now on these nodes, and no others, do not answer probes
 //! limit NAME NUMBER | limit hold 2s          before the first topology
+//! limit keep-together PATTERN=TAG            the same; one rule more
 //! logins passed-on                           clients log in at the nodes; a=app is the link of the user app
 //! greeting shown                             greetings of links are not answered by themselves any more
 //! torn 3                                     from now on everything arrives in pieces of 3 bytes; `torn off`

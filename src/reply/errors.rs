@@ -170,6 +170,9 @@ pub fn too_many_users(users_max: usize) -> String {
     )
 }
 
+/// A script, with what goes in front of it.
+pub const TOO_LARGE_REWRITTEN: &str = "ERR slotcar: the script is too large with what --keep-together or --databases puts in front of it";
+
 /// A command that lives on a connection of its own. `command` is its full name as the table spells it.
 pub fn not_served_yet(command: &str) -> String {
     format!("ERR slotcar does not serve '{command}' yet: it needs a connection of its own")
@@ -402,6 +405,7 @@ mod tests {
             EXEC_WITHOUT_MULTI,
             DISCARD_WITHOUT_MULTI,
             EXEC_ABORT,
+            TOO_LARGE_REWRITTEN,
         ];
         let composed = [
             wrong_arity("client|kill"),
@@ -527,6 +531,7 @@ mod tests {
             EXEC_WITHOUT_MULTI,
             DISCARD_WITHOUT_MULTI,
             EXEC_ABORT,
+            TOO_LARGE_REWRITTEN,
             TLS_EXPECTED,
             UNEXPECTED_REPLY,
             prefix_overlaps(word, "an existing", other),

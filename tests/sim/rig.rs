@@ -30,6 +30,7 @@ use slotcar::worker::hub::{self, Hub, Served, Settings, Socket as _, Straight};
 const READ_BYTES: usize = 64 * 1024;
 
 /// A hub with everything at its default but these.
+#[allow(dead_code, reason = "not for every test that has this rig")]
 pub(crate) fn hub(
     unknown_outcome: UnknownOutcome,
     limits: Limits,
@@ -41,10 +42,6 @@ pub(crate) fn hub(
 }
 
 /// The same, with rules of what is kept together.
-#[expect(
-    clippy::disallowed_types,
-    reason = "the hub shares its scan book with other workers"
-)]
 pub(crate) fn hub_keeping(
     rules: &[Rule],
     unknown_outcome: UnknownOutcome,
@@ -54,20 +51,10 @@ pub(crate) fn hub_keeping(
     seed: u64,
 ) -> Hub {
     let settings = settings(rules, unknown_outcome, limits, hold_max, seed);
-    let book = ScanBook::new(settings.limits.scan_tokens_max, seed);
-    Hub::new(
-        Arc::new(settings),
-        commands.clone(),
-        face(Logins::Anybody),
-        Arc::new(std::sync::Mutex::new(book)),
-    )
+    hub_with(settings, commands)
 }
 
 /// A hub before one server that counts what a cluster with these rules would refuse.
-#[expect(
-    clippy::disallowed_types,
-    reason = "the hub shares its scan book with other workers"
-)]
 #[allow(dead_code, reason = "not for every test that has this rig")]
 pub(crate) fn auditing_hub(rules: &[Rule], databases: u32) -> Hub {
     let limits = Limits::default();
@@ -77,16 +64,25 @@ pub(crate) fn auditing_hub(rules: &[Rule], databases: u32) -> Hub {
         audit_rules: rules.to_vec(),
         ..settings(&[], UnknownOutcome::Error, limits, Duration::ZERO, 1)
     };
-    let book = ScanBook::new(settings.limits.scan_tokens_max, 1);
+    hub_with(settings, &Arc::new(CommandTable::new()))
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "the hub shares its scan book with other workers"
+)]
+pub(crate) fn hub_with(settings: Settings, commands: &Arc<CommandTable>) -> Hub {
+    let book = ScanBook::new(settings.limits.scan_tokens_max, settings.seed);
     Hub::new(
         Arc::new(settings),
-        Arc::new(CommandTable::new()),
+        commands.clone(),
         face(Logins::Anybody),
         Arc::new(std::sync::Mutex::new(book)),
     )
 }
 
-fn settings(
+/// Everything at its default but these.
+pub(crate) fn settings(
     rules: &[Rule],
     unknown_outcome: UnknownOutcome,
     limits: Limits,

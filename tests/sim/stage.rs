@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use slotcar::clock::Now;
 use slotcar::command::lookup::CommandTable;
+use slotcar::command::together::Rule;
 use slotcar::config::limits::Limits;
 use slotcar::config::{Logins, UnknownOutcome};
 use slotcar::control::Hint;
 use slotcar::memory::Pressure;
+use slotcar::resp::request::RequestLimits;
 use slotcar::route::part::{LinkId, SessionId};
 use slotcar::topology::Endpoint;
 use slotcar::upstream::link::LinkDown;
-use slotcar::worker::hub::Hub;
+use slotcar::worker::hub::{Hub, Settings};
 
 use crate::notation::{self, matches, patterns, segments, show, show_request};
 use crate::rig::{self, ShardPlan, Socket};
@@ -26,6 +28,8 @@ pub(crate) struct Stage {
     /// None: limits can still be set.
     hub: Option<Hub>,
     limits: Limits,
+    request: RequestLimits,
+    rules: Vec<Rule>,
     hold_max: Duration,
     unknown_outcome: UnknownOutcome,
     now: Now,
@@ -84,6 +88,8 @@ impl Stage {
         Self {
             hub: None,
             limits: Limits::default(),
+            request: RequestLimits::default(),
+            rules: Vec::new(),
             hold_max: Duration::from_secs(15),
             unknown_outcome: UnknownOutcome::Error,
             now: Now::ZERO,
@@ -255,13 +261,17 @@ impl Stage {
     fn hub(&mut self) -> &mut Hub {
         let (limits, hold_max) = (&self.limits, self.hold_max);
         self.hub.get_or_insert_with(|| {
-            rig::hub(
-                self.unknown_outcome,
-                limits.clone(),
-                hold_max,
-                commands(),
-                1,
-            )
+            let settings = Settings {
+                request: self.request.clone(),
+                ..rig::settings(
+                    &self.rules,
+                    self.unknown_outcome,
+                    limits.clone(),
+                    hold_max,
+                    1,
+                )
+            };
+            rig::hub_with(settings, commands())
         })
     }
 
@@ -283,6 +293,14 @@ impl Stage {
         }
         if name == "subscriber_output_soft_timeout" {
             self.limits.subscriber_output_soft_timeout = duration(value)?;
+            return Ok(());
+        }
+        if name == "keep-together" {
+            self.rules.push(Rule::parse(value)?);
+            return Ok(());
+        }
+        if name == "argument_bytes_max" {
+            self.request.bulk_bytes_max = value.parse().map_err(|_| "not a number")?;
             return Ok(());
         }
         let number: usize = value.parse().map_err(|_| "not a number")?;

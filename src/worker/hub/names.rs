@@ -14,6 +14,7 @@ use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::{Names, Row, Script, Subscription};
 use crate::downstream::session::{NamingBlock, Session};
+use crate::reply::errors;
 use crate::resp::request::{Arg, Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::naming::Naming;
@@ -132,29 +133,47 @@ impl Hub {
                 return Ran::Taken;
             }
         }
-        let is_function = naming.has_databases() && row.answers_as_it_likes();
-        let speaks_of_scripts = !matches!(row.script, Script::None | Script::Flush) || is_function;
+        // Scripts and functions.
+        let is_told_database = naming.has_databases() && row.answers_as_it_likes();
+        let speaks_of_scripts =
+            !matches!(row.script, Script::None | Script::Flush) || is_told_database;
         if let Some(prelude) = naming.prelude().filter(|_| speaks_of_scripts) {
             let mut words = self.script_words(prelude, row, request);
-            if naming.has_databases() && row.answers_as_it_likes() {
+            if is_told_database {
                 words.extend(database_word(database, request));
             }
-            let mut bytes = Vec::new();
-            write::command(&mut bytes, &words);
-            let mut scan = RequestScan::new();
-            if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
-                return self.run_stored(now, id, row, scan.request(&bytes), (&naming, database));
-            }
+            return self.run_words(id, row, &words, |hub, request| {
+                hub.run_stored(now, id, row, request, (&naming, database))
+            });
         }
         if let Some(words) = naming.of_database(database, row, request) {
-            let mut bytes = Vec::new();
-            write::command(&mut bytes, &words);
-            let mut scan = RequestScan::new();
-            if let Ok(Scanned::Multibulk(_)) = scan.advance(&bytes, &self.settings.request) {
-                return self.run_row(now, id, row, scan.request(&bytes));
-            }
+            return self.run_words(id, row, &words, |hub, request| {
+                hub.run_row(now, id, row, request)
+            });
         }
         self.run_stored(now, id, row, request, (&naming, database))
+    }
+
+    /// Runs words in the place of a request that must not be run as it is: it speaks of other names.
+    fn run_words(
+        &mut self,
+        id: SessionId,
+        row: &'static Row,
+        words: &[Vec<u8>],
+        run: impl FnOnce(&mut Self, Request<'_>) -> Ran,
+    ) -> Ran {
+        let mut bytes = Vec::new();
+        write::command(&mut bytes, words);
+        let mut scan = RequestScan::new();
+        match scan.advance(&bytes, &self.settings.request) {
+            Ok(Scanned::Multibulk(_)) => run(self, scan.request(&bytes)),
+            Ok(Scanned::Inline(_) | Scanned::Nothing(_) | Scanned::Wants(_)) | Err(_) => {
+                self.note_request(id, Some(row));
+                self.refuse_transaction(id);
+                self.refuse(id, errors::TOO_LARGE_REWRITTEN);
+                Ran::Taken
+            }
+        }
     }
 
     /// The words of a request that speaks of scripts.
