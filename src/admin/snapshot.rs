@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use super::Watched;
 use crate::clock::Now;
 use crate::control::{Learning, NodeInfos};
+use crate::measure::Count as _;
 use crate::topology::{Endpoint, Topology};
-use crate::worker::hub::Count as _;
-use crate::worker::hub::report::{Detail, NodeTimes, Report, Seen};
+use crate::worker::hub::report::{Detail, Report};
 
 /// How long a worker may take to answer. Between two turns is a millisecond; longer only if it is stuck.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,53 +63,5 @@ impl Snapshot {
             memory_max: service.live.borrow().memory_max,
             doors: service.doors.rows(),
         }
-    }
-}
-
-impl Report {
-    /// Puts in what another worker says.
-    fn add(&mut self, other: Self) {
-        self.counters.add(&other.counters);
-        self.tally.add(&other.tally);
-        self.stages.wait.add(&other.stages.wait);
-        self.stages.node.add(&other.stages.node);
-        self.stages.slotcar.add(&other.stages.slotcar);
-        self.load.add(&other.load);
-        self.blocked += other.blocked;
-        self.links.add(&other.links);
-        for (endpoint, NodeTimes { times, links }) in other.nodes {
-            let node = self.nodes.entry(endpoint).or_default();
-            node.times.add(&times);
-            node.links += links;
-        }
-        for (command, times) in other.commands {
-            self.commands.entry(command).or_default().add(&times);
-        }
-        if let Some((requests, findings)) = other.audited {
-            let all = self.audited.get_or_insert_default();
-            all.0 += requests;
-            for (finding, count) in findings {
-                *all.1.entry(finding).or_default() += count;
-            }
-        }
-        match (&mut self.audit, other.audit) {
-            (Some(audit), Some(other)) => audit.merge(&other),
-            (None, other @ Some(_)) => self.audit = other,
-            (Some(_) | None, None) => {}
-        }
-        match (&mut self.seen, other.seen) {
-            (Some(seen), Some(other)) => seen.add(other),
-            (None, other @ Some(_)) => self.seen = other,
-            (Some(_) | None, None) => {}
-        }
-    }
-}
-
-impl Seen {
-    fn add(&mut self, other: Self) {
-        self.keys.merge(&other.keys);
-        self.largest.merge(&other.largest);
-        self.slow.extend(other.slow);
-        self.clients.extend(other.clients);
     }
 }

@@ -4,6 +4,8 @@
 //! Anything that makes up more than one in `max` of all is in the table; a count is too high by at most what was there
 //! before in its place.
 
+use super::Count;
+
 /// Longer names are cut.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -37,14 +39,13 @@ impl Frequent {
 
     pub fn note(&mut self, name: &[u8], verb: &'static str) {
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
-        self.add(name, verb, 1, 0);
+        self.count(name, verb, 1);
     }
 
-    fn add(&mut self, name: &[u8], verb: &'static str, count: u64, error: u64) {
+    fn count(&mut self, name: &[u8], verb: &'static str, count: u64) {
         self.seen += count;
         if let Some(known) = self.entries.iter_mut().find(|e| *e.name == *name) {
             known.count += count;
-            known.error += error;
             known.verb = verb;
             return;
         }
@@ -52,7 +53,7 @@ impl Frequent {
             name: name.into(),
             verb,
             count: over + count,
-            error: over + error,
+            error: over,
         };
         if self.entries.len() < self.max {
             self.entries.push(entry(0));
@@ -81,15 +82,6 @@ impl Frequent {
         named
     }
 
-    /// Puts in what another table has.
-    pub fn merge(&mut self, other: &Self) {
-        let listed: u64 = other.entries.iter().map(|e| e.count - e.error).sum();
-        for entry in &other.entries {
-            self.add(&entry.name, entry.verb, entry.count - entry.error, 0);
-        }
-        self.seen += other.seen.saturating_sub(listed);
-    }
-
     /// Halves all counts: what was asked for long ago counts less and less.
     pub fn fade(&mut self) {
         self.seen /= 2;
@@ -98,6 +90,16 @@ impl Frequent {
             entry.error /= 2;
         }
         self.entries.retain(|entry| entry.count > 0);
+    }
+}
+
+impl Count for Frequent {
+    fn add(&mut self, more: Self) {
+        let listed: u64 = more.entries.iter().map(|e| e.count - e.error).sum();
+        for entry in &more.entries {
+            self.count(&entry.name, entry.verb, entry.count - entry.error);
+        }
+        self.seen += more.seen.saturating_sub(listed);
     }
 }
 
@@ -128,7 +130,7 @@ mod tests {
         (0..30).for_each(|_| a.note(b"x", "get"));
         (0..10).for_each(|_| b.note(b"x", "get"));
         (0..20).for_each(|_| b.note(b"y", "get"));
-        a.merge(&b);
+        a.add(b);
         let counts = |table: &Frequent| table.top().iter().map(|e| e.count).collect::<Vec<_>>();
         assert_eq!((counts(&a), a.seen()), (vec![40, 20], 60));
         a.fade();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Count;
 use crate::clock::Now;
 
 /// Upper ends of the ranges, inclusive, in nanoseconds; what takes longer than the last has a range of its own. 20 µs is less than a
@@ -51,13 +52,6 @@ impl Histogram {
         self.sum_nanos = self.sum_nanos.saturating_add(nanos.saturating_mul(times));
     }
 
-    pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count += more;
-        }
-        self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
-    }
-
     /// By range, each for itself.
     pub fn counts(&self) -> &[u64] {
         &self.counts
@@ -69,6 +63,13 @@ impl Histogram {
 
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum_nanos)
+    }
+}
+
+impl Count for Histogram {
+    fn add(&mut self, more: Self) {
+        self.counts.add(more.counts);
+        self.sum_nanos = self.sum_nanos.saturating_add(more.sum_nanos);
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
             let at = one.counts().iter().position(|&count| count == 3);
             assert_eq!(at, Some(range), "{micros} µs");
             assert_eq!(one.sum(), Duration::from_micros(3 * micros));
-            all.add(&one);
+            all.add(one);
         }
         assert_eq!(all.count(), 18);
     }

@@ -1,5 +1,7 @@
 //! The largest values that have passed by, in a bounded table, each name once.
 
+use super::Count;
+
 /// Longer names are cut.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -80,9 +82,11 @@ impl Largest {
         (named.entries.iter_mut()).for_each(|entry| entry.name = name(&entry.name));
         named
     }
+}
 
-    pub fn merge(&mut self, other: &Self) {
-        for entry in &other.entries {
+impl Count for Largest {
+    fn add(&mut self, more: Self) {
+        for entry in &more.entries {
             self.note(&entry.name, entry.verb, entry.bytes);
         }
     }

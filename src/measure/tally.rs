@@ -1,5 +1,6 @@
 //! How many requests of which class ended how.
 
+use super::Count;
 use crate::command::class::Class;
 
 /// How a request ended, as its client sees it.
@@ -47,17 +48,17 @@ const fn place(class: Class, outcome: Outcome) -> usize {
     (class as usize * OUTCOMES + outcome as usize) % PLACES
 }
 
+impl Count for Tally {
+    fn add(&mut self, more: Self) {
+        self.0.add(more.0);
+    }
+}
+
 impl Tally {
     #[inline]
     pub fn note(&mut self, class: Class, outcome: Outcome) {
         if let Some(count) = self.0.get_mut(place(class, outcome)) {
             *count += 1;
-        }
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.0.iter_mut().zip(other.0) {
-            *count += more;
         }
     }
 

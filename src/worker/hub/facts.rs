@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Hub, Settings};
 use crate::clock::Now;
 use crate::downstream::session::Wait;
+use crate::measure::{Most, counts};
 use crate::memory;
 use crate::reply::info::ServerFace;
 
@@ -31,43 +32,6 @@ impl DoorCounts {
             ("tls_errors", &self.tls_errors),
         ]
         .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
-    }
-}
-
-/// Makes a struct of counts that are public and can be added up, so that none is forgotten.
-macro_rules! counts {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$meta])*
-        pub struct $name {
-            $($(#[$doc])* pub $field: $type,)*
-        }
-
-        impl Count for $name {
-            fn add(&mut self, more: &Self) {
-                $(self.$field.add(&more.$field);)*
-            }
-        }
-    };
-}
-
-/// What is added up over workers.
-pub trait Count {
-    fn add(&mut self, more: &Self);
-}
-
-impl Count for u64 {
-    fn add(&mut self, more: &Self) {
-        *self += more;
-    }
-}
-
-/// The largest, whoever has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Most(pub u64);
-
-impl Count for Most {
-    fn add(&mut self, more: &Self) {
-        *self = Self(self.0.max(more.0));
     }
 }
 
@@ -238,37 +202,19 @@ pub(super) struct Census {
     pub(super) blocked: u64,
 }
 
-/// What a hub has to keep at the moment. A hub that nobody uses has at most links.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    pub sessions: usize,
-    pub links: usize,
-    /// Parts that links wait to send or to have answered, `ASKING` included.
-    pub queued: usize,
-    /// Parts that wait in lanes.
-    pub held: usize,
-    pub held_bytes: usize,
-    /// Requests whose parts are being gathered.
-    pub gathers: usize,
-}
-
-impl Load {
-    /// Puts in what another worker has.
-    pub fn add(&mut self, other: &Self) {
-        let Self {
-            sessions,
-            links,
-            queued,
-            held,
-            held_bytes,
-            gathers,
-        } = other;
-        self.sessions += sessions;
-        self.links += links;
-        self.queued += queued;
-        self.held += held;
-        self.held_bytes += held_bytes;
-        self.gathers += gathers;
+counts! {
+    /// What a hub has to keep at the moment. A hub that nobody uses has at most links.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Load {
+        sessions: usize,
+        links: usize,
+        /// Parts that links wait to send or to have answered, `ASKING` included.
+        queued: usize,
+        /// Parts that wait in lanes.
+        held: usize,
+        held_bytes: usize,
+        /// Requests whose parts are being gathered.
+        gathers: usize,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Hub, Settings};
 use crate::clock::Now;
 use crate::command::keys::KeyList;
 use crate::command::{Flags, Row};
-use crate::measure::{Batch, Frequent, Histogram, Largest, Ring};
+use crate::measure::{Batch, Frequent, Histogram, Largest, Ring, counts};
 use crate::resp::request::{Request, RequestLimits, RequestScan, Scanned};
 use crate::route::part::{LinkId, NodeId, Noted, Part};
 use crate::upstream::link::{Role, Use};
@@ -25,15 +25,17 @@ const FADE_AFTER: Duration = Duration::from_secs(60);
 /// Commands whose times are kept.
 const COMMANDS_MAX: usize = 256;
 
-/// How long requests were where. Each stage counts parts of requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stages {
-    /// From having been read to having been written to a node.
-    pub wait: Histogram,
-    /// From there to the answer.
-    pub node: Histogram,
-    /// From there to the client, at most: the turn of the worker in which that was.
-    pub slotcar: Histogram,
+counts! {
+    /// How long requests were where. Each stage counts parts of requests.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Stages {
+        /// From having been read to having been written to a node.
+        wait: Histogram,
+        /// From there to the answer.
+        node: Histogram,
+        /// From there to the client, at most: the turn of the worker in which that was.
+        slotcar: Histogram,
+    }
 }
 
 /// All of it, of one worker.

@@ -53,7 +53,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 pub use self::arrive::Straight;
-pub use self::facts::{Count, Counters, DoorCounts, Load};
+pub use self::facts::{Counters, DoorCounts, Load};
 pub use self::measures::Stages;
 pub use self::others::{Ask, Asked, Told};
 use self::owners::Owners;

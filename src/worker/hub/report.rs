@@ -10,7 +10,7 @@ use super::slow::Slow;
 use super::{Hub, LinkPlace};
 use crate::audit::{Audit, Finding};
 use crate::clock::Now;
-use crate::measure::{Frequent, Histogram, Largest, Tally};
+use crate::measure::{Count, Frequent, Histogram, Largest, Tally, counts};
 use crate::topology::Endpoint;
 use crate::upstream::link::{Link, Role, Use};
 
@@ -25,52 +25,60 @@ pub enum Detail {
     Audit,
 }
 
-/// One worker at one moment.
-#[derive(Debug, Default)]
-pub struct Report {
-    pub counters: Counters,
-    pub tally: Tally,
-    pub stages: Stages,
-    pub load: Load,
-    /// Sessions that wait for one request's answer.
-    pub blocked: u64,
-    pub links: LinkCounts,
-    /// Those of the newest topology.
-    pub nodes: BTreeMap<Endpoint, NodeTimes>,
-    /// Of the sampled requests.
-    pub commands: BTreeMap<&'static str, Histogram>,
-    /// With [`Detail::Everything`] only.
-    pub seen: Option<Seen>,
-    /// Requests that have been audited, and findings; none: there is no audit.
-    pub audited: Option<(u64, BTreeMap<Finding, u64>)>,
-    /// With [`Detail::Audit`] only.
-    pub audit: Option<Box<Audit>>,
+counts! {
+    /// One worker at one moment.
+    #[derive(Debug, Default)]
+    pub struct Report {
+        counters: Counters,
+        tally: Tally,
+        stages: Stages,
+        load: Load,
+        /// Sessions that wait for one request's answer.
+        blocked: u64,
+        links: LinkCounts,
+        /// Those of the newest topology.
+        nodes: BTreeMap<Endpoint, NodeTimes>,
+        /// Of the sampled requests.
+        commands: BTreeMap<&'static str, Histogram>,
+        /// With [`Detail::Everything`] only.
+        seen: Option<Seen>,
+        /// Requests that have been audited, and findings; none: there is no audit.
+        audited: Option<(u64, BTreeMap<Finding, u64>)>,
+        /// With [`Detail::Audit`] only.
+        audit: Option<Box<Audit>>,
+    }
 }
 
-/// Single things that people look at.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub keys: Frequent,
-    pub largest: Largest,
-    /// With its number, oldest first.
-    pub slow: Vec<(u64, Slow)>,
-    pub clients: Vec<ClientLine>,
+counts! {
+    /// Single things that people look at.
+    #[derive(Clone, Debug)]
+    pub struct Seen {
+        keys: Frequent,
+        largest: Largest,
+        /// With its number, oldest first.
+        slow: Vec<(u64, Slow)>,
+        clients: Vec<ClientLine>,
+    }
 }
 
-/// What a node has had to do for us.
-#[derive(Clone, Debug, Default)]
-pub struct NodeTimes {
-    pub times: Histogram,
-    pub links: usize,
+counts! {
+    /// What a node has had to do for us.
+    #[derive(Clone, Debug, Default)]
+    pub struct NodeTimes {
+        times: Histogram,
+        links: usize,
+    }
 }
 
-/// Links by what they are for, open ones and those that are not yet: `[open, connecting]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkCounts {
-    pub shared: [usize; 2],
-    pub leased: [usize; 2],
-    /// What listens, watches, or tells one session something.
-    pub other: [usize; 2],
+counts! {
+    /// Links by what they are for, open ones and those that are not yet: `[open, connecting]`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LinkCounts {
+        shared: [usize; 2],
+        leased: [usize; 2],
+        /// What listens, watches, or tells one session something.
+        other: [usize; 2],
+    }
 }
 
 /// A client, as `CLIENT LIST` knows it.
@@ -89,22 +97,13 @@ pub struct ClientLine {
 /// Clients that are listed.
 const CLIENTS_MAX: usize = 100;
 
-impl LinkCounts {
-    pub fn add(&mut self, other: &Self) {
-        let Self {
-            shared,
-            leased,
-            other: rest,
-        } = other;
-        for (mine, more) in [
-            (&mut self.shared, shared),
-            (&mut self.leased, leased),
-            (&mut self.other, rest),
-        ] {
-            mine.iter_mut().zip(more).for_each(|(n, more)| *n += more);
-        }
+impl Count for Audit {
+    fn add(&mut self, more: Self) {
+        self.merge(&more);
     }
+}
 
+impl LinkCounts {
     fn note(&mut self, link: &Link) {
         let counts = match (link.used, link.role) {
             (Use::Shared, _) => &mut self.shared,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Hub;
 use super::facts::GivenUp;
-use super::facts::{Count as _, Most};
 use crate::clock::Now;
+use crate::measure::{Count as _, Most};
 use crate::route::part::{LinkId, NodeId, Part};
 use crate::route::verdict::{GiveUp, waits};
 use crate::upstream::link::LinkDown;
@@ -72,7 +72,7 @@ impl Hub {
     pub(super) fn note_delayed(&mut self, now: Now, since: Now) {
         let delay = now.since(since);
         self.counters.delayed += 1;
-        self.counters.longest_delay_ms.add(&Most(millis(delay)));
+        self.counters.longest_delay_ms.add(Most(millis(delay)));
         if let Some(hold) = &mut self.hold {
             hold.longest_delay = hold.longest_delay.max(delay);
         }
