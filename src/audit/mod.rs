@@ -161,22 +161,15 @@ impl Audit {
 
     /// The same for another thread, without what is under way.
     pub fn snapshot(&self) -> Self {
-        let mut copy = Self {
+        Self {
             cluster: self.cluster.clone(),
-            requests: 0,
-            keys: 0,
-            counts: [0; Finding::ALL.len()],
-            rows: BTreeMap::new(),
-            rows_max: self.rows_max,
-            rows_missing: 0,
-            refused_anyway: 0,
-            patterns: self.patterns.emptied(),
-            shapes: self.shapes.emptied(),
+            rows: self.rows.clone(),
+            patterns: self.patterns.clone(),
+            shapes: self.shapes.clone(),
             stories: BTreeMap::new(),
             scratch: Scratch::default(),
-        };
-        copy.merge(self);
-        copy
+            ..*self
+        }
     }
 
     /// Requests that have been looked at.

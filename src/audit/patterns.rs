@@ -53,11 +53,6 @@ impl Patterns {
         }
     }
 
-    /// With the same bounds, and nothing in it.
-    pub fn emptied(&self) -> Self {
-        Self::new(self.seen_max)
-    }
-
     /// A request has named this key; its pattern. None: there are too many.
     pub fn note(&mut self, key: &[u8]) -> Option<Pattern> {
         self.add(key, 1, key)

@@ -109,11 +109,6 @@ impl Shapes {
         }
     }
 
-    /// With the same bounds, and nothing in it.
-    pub fn emptied(&self) -> Self {
-        Self::new(self.max)
-    }
-
     pub fn note(&mut self, bundle: &Bundle, is_conflict: bool) {
         if is_conflict && (bundle.is_partly_known || bundle.count() < 2) {
             self.unknown += 1;
