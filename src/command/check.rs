@@ -21,17 +21,10 @@ pub fn refuse(lookup: Lookup, request: Request<'_>) -> Option<Vec<u8>> {
 /// `ERR wrong number of arguments for 'config|get' command`. An EXEC that is refused ends its transaction
 /// and says so.
 pub fn wrong_arity(row: &Row) -> Vec<u8> {
-    let prefix = match row.route {
-        Route::Connection(Connection::Exec) => "EXECABORT Transaction discarded because of:",
-        Route::Slot
-        | Route::AnyPrimary
-        | Route::AllPrimaries
-        | Route::AllNodes
-        | Route::Split
-        | Route::Scan
-        | Route::Local(_)
-        | Route::Connection(_)
-        | Route::Refuse(_) => "ERR",
+    let prefix = if row.route == Route::Connection(Connection::Exec) {
+        "EXECABORT Transaction discarded because of:"
+    } else {
+        "ERR"
     };
     let name = row.name;
     format!("{prefix} wrong number of arguments for '{name}' command").into_bytes()

@@ -162,12 +162,6 @@ impl From<u8> for LimitValue {
     }
 }
 
-impl From<u64> for LimitValue {
-    fn from(number: u64) -> Self {
-        Self::Number(number)
-    }
-}
-
 impl From<Duration> for LimitValue {
     fn from(time: Duration) -> Self {
         Self::Time(time)
