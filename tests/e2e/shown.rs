@@ -51,11 +51,9 @@ impl Shown {
         let mut stream = TcpStream::connect(self.admin).expect("admin listens");
         let limit = Some(Duration::from_secs(10));
         stream.set_read_timeout(limit).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n"
-        )
-        .unwrap();
+        // At once: who does not understand its beginning would end the connection in the middle of the rest.
+        let request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
