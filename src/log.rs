@@ -1,7 +1,7 @@
 //! How many lines the log may have. Each place in the code that writes some may write so many at once, and then one a second.
 //!
 //! Whatever is broken, and however often, the log stays readable and nobody waits long for it. What is left out is counted,
-//! and told in a line of its own ([`Limit::watch`]). What a line says is up to whoever writes it. Bounded: one entry for each place
+//! and, if it was for this limit, told in a line of its own ([`Limit::watch`]). What a line says is up to whoever writes it. Bounded: one entry for each place
 //! in the code that has written something, however different its lines are.
 
 mod lines;

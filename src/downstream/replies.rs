@@ -109,10 +109,8 @@ impl Replies {
         out: &mut OutBuf,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Ended {
-        let index = number.wrapping_sub(self.first) as usize;
-        let failed = self.seats.get(index).is_some_and(|place| place.failed);
         let mut outcome = Outcome::Ok;
-        let class = self.put(number, out, |into| {
+        let (class, failed) = self.put(number, out, |into| {
             let at = into.len();
             write(into);
             outcome = Outcome::of(into.get(at..).unwrap_or_default());
@@ -123,11 +121,17 @@ impl Replies {
         Ended { class, outcome }
     }
 
-    fn put(&mut self, number: u32, out: &mut OutBuf, write: impl FnOnce(&mut Vec<u8>)) -> Class {
+    /// The class of its request, and whether an error is ours.
+    fn put(
+        &mut self,
+        number: u32,
+        out: &mut OutBuf,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> (Class, bool) {
         let index = number.wrapping_sub(self.first) as usize;
         let Some(place) = self.seats.get_mut(index) else {
             debug_assert!(false, "a seat is filled once");
-            return Class::default();
+            return (Class::default(), false);
         };
         let into = if index == 0 {
             out.tail()
@@ -136,7 +140,7 @@ impl Replies {
         };
         let at = into.len();
         write(into);
-        let class = place.class;
+        let put = (place.class, place.failed);
         if place.silent {
             into.truncate(at);
         }
@@ -152,7 +156,7 @@ impl Replies {
             };
             self.squeeze();
         }
-        class
+        put
     }
 
     /// Fills a seat with a whole frame.
@@ -174,7 +178,7 @@ impl Replies {
             Some(_) | None => return None,
         };
         if index > 0 || !self.late.is_empty() {
-            return Some(self.put(number, out, |buf| buf.extend_from_slice(frame)));
+            return Some(self.put(number, out, |buf| buf.extend_from_slice(frame)).0);
         }
         out.push_copy(frame);
         self.seats.pop_front();

@@ -63,11 +63,14 @@ impl Times {
             let run = self.waiting.front_mut().unwrap_or(&mut self.last);
             let (since, step) = (run.at, run.count.min(count));
             debug_assert!(step > 0, "what is sent has waited");
+            if step == 0 {
+                break;
+            }
             run.count -= step;
             if run.count == 0 {
                 self.waiting.pop_front();
             }
-            count = if step > 0 { count - step } else { 0 };
+            count -= step;
             self.add_sent(since.and(Some(now)), step);
             each(since, step);
         }

@@ -140,11 +140,11 @@ enum Question {
 }
 
 impl Desk {
-    /// What it says. None: the worker has ended, or too much has been asked already.
+    /// What it says, in its turn. None: the worker has ended.
     pub async fn ask(&self, detail: Detail) -> Option<Box<Report>> {
         let (answer, answered) = oneshot::channel();
         let question = Question::Report { detail, answer };
-        self.sender.try_send(question).ok()?;
+        self.sender.send(question).await.ok()?;
         self.bell.ring();
         answered.await.ok()
     }
@@ -415,7 +415,10 @@ impl Worker {
         while let Ok(accepted) = self.accepted.try_recv() {
             self.on_arrival(accepted);
         }
-        while let Ok(question) = self.questions.try_recv() {
+        for _ in 0..QUESTIONS_MAX {
+            let Ok(question) = self.questions.try_recv() else {
+                break;
+            };
             // Whoever asked may have gone.
             match question {
                 Question::Report { detail, answer } => {
@@ -425,6 +428,10 @@ impl Worker {
                     drop(answer.send(self.hub.tell_of(self.now, None, &ask)));
                 }
             }
+        }
+        if !self.questions.is_empty() {
+            // The sockets come first.
+            self.bell.ring();
         }
         while let Ok(asked) = self.told.1.try_recv() {
             self.hub.on_told_by_all(self.now, asked);

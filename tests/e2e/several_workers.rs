@@ -48,6 +48,16 @@ fn the_slow_log_shows_where_time_was_spent(kind: ServerKind) {
             assert!(wait < 10_000_000, "{entries:?}");
         }
     }
+    let all = conns[0].ok(&["SLOWLOG", "GET", "-1"]);
+    let ours = all.list().iter().filter_map(|entry| {
+        let arguments = entry.list()[3].list();
+        let is_ours = stages(&arguments.last()?.text()).is_some();
+        (is_ours && arguments[0].text() == "EVAL").then(|| arguments[3].text())
+    });
+    assert_eq!(
+        ours.collect::<Vec<_>>(),
+        ["slow:3", "slow:2", "slow:1", "slow:0"]
+    );
     let newest = conns[0].ok(&["SLOWLOG", "GET", "1"]);
     let entry = newest.list()[0].list();
     assert_eq!((newest.list().len(), entry.len()), (1, 6), "{newest:?}");
@@ -72,6 +82,20 @@ fn stages(note: &str) -> Option<(u64, u64)> {
     let (node, endpoint) = rest.split_once(" us at ")?;
     assert!(endpoint.starts_with("127."), "{note}");
     Some((wait.parse().ok()?, node.parse().ok()?))
+}
+
+/// What is put in front of a script is not what the app has written.
+#[test]
+fn a_slow_script_is_shown_as_it_was_written() {
+    let cluster = Cluster::start(ServerKind::Redis7, 1, 0);
+    let seeds = cluster.seeds();
+    let more = ["--keep-together", "kept:*", "--slow-log-threshold", "15ms"];
+    let slotcar = Slotcar::start(&[&["--cluster", &seeds], &more[..]].concat());
+    let mut conn = slotcar.conn();
+    assert_eq!(conn.ok(&["EVAL", BUSY, "1", "kept:1"]).text(), "kept:1");
+    let entries = slow_about(&mut conn, "kept:1");
+    assert_eq!(entries.len(), 1, "the node knows another name: {entries:?}");
+    assert_eq!(entries[0][..4], ["EVAL", BUSY, "1", "kept:1"]);
 }
 
 fn clients_of_all_workers_are_listed_paused_and_killed(kind: ServerKind) {

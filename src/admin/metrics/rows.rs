@@ -93,7 +93,7 @@ pub static ROWS: &[Row] = &[
     of_process(
         "slotcar_log_lines_dropped_total",
         C,
-        "Lines of the log that were left out, because their place in the code had written too many",
+        "Lines of the log that were left out: their place in the code had written too many, or nobody reads them",
         "a fault that repeats itself",
         |p| p.log_lines_left_out as f64,
     ),
@@ -200,7 +200,7 @@ pub static ROWS: &[Row] = &[
         "slotcar_refusals_total",
         C,
         &[],
-        "TRYAGAIN, CLUSTERDOWN, LOADING, MASTERDOWN and READONLY that were waited out",
+        "TRYAGAIN, CLUSTERDOWN, LOADING, MASTERDOWN and READONLY, and redirections in a circle, that were waited out",
         "failovers, resharding",
         |look, to| {
             to.count(&[], look.snapshot.workers.counters.refusals);

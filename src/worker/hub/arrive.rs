@@ -198,7 +198,9 @@ impl Hub {
         let Some((part, request)) = link.queue().front() else {
             return;
         };
-        self.measures.note_value(part.row, request, reply_bytes);
+        if self.measures.is_large(reply_bytes) {
+            self.measures.note_value(part.row, request, reply_bytes);
+        }
         let request = Self::is_looked_at(part, slow_before).then(|| request.to_vec());
         let node = link.node;
         let Some(Answered::Part(part, sent_at)) = link.queue_mut().answer() else {

@@ -1,11 +1,13 @@
 //! What no worker can answer alone: each says what it knows, and the one that was asked puts it together.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Hub;
 use crate::clock::Now;
 use crate::downstream::local::{Filter, killed, listed};
 use crate::downstream::replies::Seat;
+use crate::downstream::session::Wait;
 use crate::resp::{Proto, write};
 use crate::route::part::{SessionId, Ticket};
 
@@ -13,7 +15,7 @@ use crate::route::part::{SessionId, Ticket};
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// `SLOWLOG GET`
-    SlowRequests,
+    SlowRequests { at_most: usize },
     /// `SLOWLOG LEN`
     SlowCount,
     /// `SLOWLOG RESET`
@@ -32,7 +34,7 @@ pub enum Ask {
 #[derive(Debug, Default)]
 pub struct Told {
     pub count: usize,
-    /// By the number of what each is about.
+    /// By what they are sorted by: the number of a client, or a time.
     pub items: Vec<(u64, Vec<u8>)>,
 }
 
@@ -64,6 +66,10 @@ impl Hub {
         let told = self.tell_of(now, Some(ticket.session), &ask);
         let asked = Asked { ticket, ask, told };
         if self.asks_others(&asked.ask) {
+            // One question at a time: what others answer is in nobody's account.
+            if let Some(session) = self.session_mut(ticket.session) {
+                session.wait = Wait::Answers;
+            }
             self.effects.asks.push(asked);
         } else {
             self.on_told_by_all(now, asked);
@@ -103,9 +109,9 @@ impl Hub {
     /// What this worker knows. `asks`: who wants to know, if that is a session of its own.
     pub fn tell_of(&mut self, now: Now, asks: Option<SessionId>, ask: &Ask) -> Told {
         match ask {
-            Ask::SlowRequests => Told {
+            Ask::SlowRequests { at_most } => Told {
                 count: 0,
-                items: self.slow_entries(),
+                items: self.slow_entries(*at_most),
             },
             Ask::SlowCount => Told {
                 count: self.measures.slow.len(),
@@ -141,6 +147,10 @@ impl Hub {
         let proto = session.map_or(Proto::Resp2, |session| session.identity.proto);
         let mut frame = Vec::new();
         write_told(&ask, told, proto, &mut frame);
+        if matches!(ask, Ask::Kill { .. }) {
+            // If that is an error, it is ours.
+            self.note_failed(ticket);
+        }
         self.deliver(now, ticket, &frame);
     }
 }
@@ -148,7 +158,8 @@ impl Hub {
 /// The reply that it comes to.
 fn write_told(ask: &Ask, mut told: Told, proto: Proto, out: &mut Vec<u8>) {
     match ask {
-        Ask::SlowRequests => {
+        Ask::SlowRequests { .. } => {
+            told.items.sort_unstable_by_key(|(at, _)| Reverse(*at));
             write::array(out, told.items.len());
             told.items.iter().for_each(|(_, entry)| out.extend(entry));
         }

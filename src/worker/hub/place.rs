@@ -107,6 +107,7 @@ impl Hub {
         let asking = Part {
             purpose: Purpose::Swallow,
             replies: 1,
+            noted: Noted::empty(),
             ..part
         };
         if let Some(link) = self.link_mut(link) {

@@ -2,7 +2,6 @@
 
 use super::Hub;
 use super::place::Body;
-use super::slow::said_beside;
 use crate::clock::Now;
 use crate::command::{Merge, Row, check};
 use crate::downstream::replies::Seat;
@@ -77,7 +76,7 @@ impl Hub {
         if targets.is_empty() {
             return self.send_to_any(now, id, row, request);
         }
-        let beside = said_beside(row);
+        let beside = self.said_beside(row, request);
         let said = targets.len() + usize::from(beside.is_some());
         let gather = self.start_gather(row.merge, said, &[]);
         if row.merge == Merge::SlowlogGet

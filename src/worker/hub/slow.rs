@@ -1,16 +1,19 @@
 //! The slow log: requests that took longer than others may, with where they were meanwhile.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Hub;
 use super::measures::with_arguments;
 use super::others::Ask;
 use crate::clock::Now;
-use crate::command::Row;
 use crate::command::class::Class;
+use crate::command::{Row, Script};
+use crate::reply::gather::slowlog_items_max;
 use crate::resp::request::Request;
 use crate::resp::write;
 use crate::route::naming::Naming;
+use crate::route::naming::lua::original;
 use crate::route::part::{NodeId, Part, Purpose};
 
 /// How much of a slow request is remembered: as servers do.
@@ -93,7 +96,8 @@ impl Hub {
         let (mut request, mut more) = (Vec::new(), 0);
         with_arguments(bytes, |all| {
             let shown = shown_arguments(part.row, all);
-            request = (0..shown).map(|at| cut(all.arg(at)).into()).collect();
+            let argument = |at| cut(&as_written(part.row, all.arg(at))).into();
+            request = (0..shown).map(argument).collect();
             more = all.len() - shown;
         });
         self.measures.slow.push(Slow {
@@ -109,27 +113,35 @@ impl Hub {
         });
     }
 
-    /// As `SLOWLOG GET` shows them.
-    pub(super) fn slow_entries(&self) -> Vec<(u64, Vec<u8>)> {
+    /// The newest, as `SLOWLOG GET` shows them, and by their time, in microseconds since 1970.
+    pub(super) fn slow_entries(&self, at_most: usize) -> Vec<(u64, Vec<u8>)> {
         let naming = self.settings.naming.as_deref();
         let entry = |(number, slow): (u64, &Slow)| {
             let unix_time = self.settings.started_at + slow.at.since_start();
             let mut entry = Vec::new();
             let named = slow.named(naming);
             named.write(number, unix_time.as_secs(), &mut entry);
-            (number, entry)
+            (
+                u64::try_from(unix_time.as_micros()).unwrap_or(u64::MAX),
+                entry,
+            )
         };
-        self.measures.slow.iter().map(entry).collect()
+        let newest = self.measures.slow.iter().rev().take(at_most);
+        newest.map(entry).collect()
     }
-}
 
-/// What workers say beside what nodes say to this command.
-pub(super) fn said_beside(row: &Row) -> Option<Ask> {
-    match row.name {
-        "slowlog|get" => Some(Ask::SlowRequests),
-        "slowlog|len" => Some(Ask::SlowCount),
-        "slowlog|reset" => Some(Ask::ForgetSlow),
-        _ => None,
+    /// What workers say beside what nodes say to this request.
+    pub(super) fn said_beside(&self, row: &Row, request: Request<'_>) -> Option<Ask> {
+        match row.name {
+            "slowlog|get" => Some(Ask::SlowRequests {
+                at_most: slowlog_items_max(request.get(2)),
+            }),
+            "slowlog|len" => Some(Ask::SlowCount),
+            // The nodes have yet to say whether the user may.
+            "slowlog|reset" if self.face.logins.are_passed_on() => None,
+            "slowlog|reset" => Some(Ask::ForgetSlow),
+            _ => None,
+        }
     }
 }
 
@@ -152,6 +164,13 @@ fn shown_arguments(row: &Row, request: Request<'_>) -> usize {
     let login = (LOGIN_ARGUMENT_MIN..request.len()).find(is_login);
     let hidden_from = login.unwrap_or(usize::MAX);
     request.len().min(named).min(hidden_from)
+}
+
+/// A script without what was put in front of it.
+fn as_written<'a>(row: &Row, argument: &'a [u8]) -> Cow<'a, [u8]> {
+    let is_script = row.script != Script::None;
+    let original = is_script.then(|| original(argument)).flatten();
+    original.map_or(Cow::Borrowed(argument), Cow::Owned)
 }
 
 fn cut(argument: &[u8]) -> &[u8] {
