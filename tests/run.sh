@@ -47,7 +47,7 @@ main() {
   sum_up
 }
 
-SUMMARY=()
+SUMMARY=() FAILED_STAGES=()
 PASSED=0 FAILED=0
 
 run_stage() {
@@ -68,6 +68,9 @@ run_stage() {
   if ((status != 0 && failed == 0)); then
     failed=1
   fi
+  if ((failed)); then
+    FAILED_STAGES+=("$stage")
+  fi
   PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
   SUMMARY+=("$(printf '%-12s %-6s %4ds  %d passed, %d failed' \
     "$stage" "$( ((failed)) && echo FAILED || echo ok)" $((SECONDS - start)) "$passed" "$failed")")
@@ -82,7 +85,17 @@ count_tests() {
   ' "$1"
 }
 
+# What went wrong, again at the end, where it is seen first.
+show_failures() {
+  local stage
+  for stage in "$@"; do
+    printf '\n==== failures of %s\n' "$stage"
+    grep -E -A 2 '( FAILED$|^not ok|panicked at|^error)' "$WORK/$stage.log" | grep -v '^--$' | cut -c 1-300 | head -n 60 || true
+  done
+}
+
 sum_up() {
+  show_failures "${FAILED_STAGES[@]}"
   printf '\n==== summary after %ds\n' "$SECONDS"
   printf '%s\n' "${SUMMARY[@]}"
   printf '\n%d passed, %d failed\n' "$PASSED" "$FAILED"

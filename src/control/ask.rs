@@ -198,12 +198,7 @@ impl Asker {
             }
         }
         dialer.turn().await;
-        let answer = async {
-            let mut wire = dialer.dial(node, self.patience).await?;
-            let replies = wire.ask(requests).await?;
-            Ok((wire, replies))
-        };
-        let (wire, replies) = within(self.patience, answer).await?;
+        let (wire, replies) = dialer.ask(node, self.patience, requests).await?;
         self.keep(node, wire, keep);
         Ok(replies)
     }

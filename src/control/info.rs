@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::facts::{field, text};
 use super::random::Random;
-use super::wire::{Dialer, decode, within};
+use super::wire::{Dialer, decode};
 use super::{AskFailure, ClusterInfo, Published, SourceKind};
 use crate::clock::{Now, now};
 use crate::topology::Endpoint;
@@ -87,7 +87,7 @@ pub(super) async fn watch(
         };
         for node in &nodes {
             sleep(random.around(pace / count, JITTER_PERCENT)).await;
-            let info = within(PATIENCE, ask(node, &dialer, asks_cluster)).await;
+            let info = ask(node, &dialer, asks_cluster).await;
             let mut infos = NodeInfos::clone(&published.infos.load());
             infos.retain(|known, _| nodes.contains(known));
             match info {
@@ -105,10 +105,10 @@ pub(super) async fn watch(
 
 async fn ask(node: &Endpoint, dialer: &Dialer, asks_cluster: bool) -> Result<NodeInfo, AskFailure> {
     dialer.turn().await;
-    let mut wire = dialer.dial(node, PATIENCE).await?;
     let questions: &[&[&str]] = &[&["INFO"], &["CLUSTER", "INFO"]];
     let asked = if asks_cluster { questions.len() } else { 1 };
-    let replies = wire.ask(questions.get(..asked).unwrap_or_default()).await?;
+    let questions = questions.get(..asked).unwrap_or_default();
+    let (_wire, replies) = dialer.ask(node, PATIENCE, questions).await?;
     let mut replies = replies.iter().map(decode);
     let info = replies.next().transpose()?;
     let cluster = replies.next().transpose()?;

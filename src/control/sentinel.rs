@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::decide::View;
 use super::facts::text;
 use super::random::Random;
-use super::wire::{Dialer, decode, within};
+use super::wire::{Dialer, decode};
 use super::{AskFailure, Hint};
 use crate::topology::{Endpoint, Member, ShardSpec, SlotRange, SlotsError, Topology, is_host};
 
@@ -136,19 +136,10 @@ async fn listen_to(
     master_name: &str,
     news: &mpsc::Sender<Hint>,
 ) -> AskFailure {
-    let subscribed = within(patience, async {
-        let mut wire = dialer.dial(station, patience).await?;
-        wire.ask(
-            &NEWS
-                .map(|channel| ["SUBSCRIBE", channel])
-                .each_ref()
-                .map(<[_; 2]>::as_slice),
-        )
-        .await?;
-        Ok(wire)
-    });
-    let mut wire = match subscribed.await {
-        Ok(wire) => wire,
+    let questions = NEWS.map(|channel| ["SUBSCRIBE", channel]);
+    let questions = questions.each_ref().map(<[_; 2]>::as_slice);
+    let mut wire = match dialer.ask(station, patience, &questions).await {
+        Ok((wire, _subscribed)) => wire,
         Err(why) => return why,
     };
     loop {

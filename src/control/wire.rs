@@ -85,21 +85,37 @@ impl Dialer {
         }
     }
 
-    /// Connects within `patience` to one of the addresses that the name means now, beginning with any of them.
+    /// Connects within `patience` to one of the addresses that the name means now, beginning with any of them, and asks.
     /// Wait for your [`Self::turn`] first.
+    ///
+    /// # Errors
+    /// Of what took the time or failed: connecting, TLS or the answer. No second limit around all of it would know.
+    pub async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        patience: Duration,
+        questions: &[&[&str]],
+    ) -> Result<(Wire, Vec<Bytes>), AskFailure> {
+        let start = now();
+        let mut wire = self.dial(endpoint, patience).await?;
+        let rest = patience.saturating_sub(now().since(start));
+        let replies = within(rest, wire.ask(questions)).await?;
+        Ok((wire, replies))
+    }
+
+    /// The same without a question.
     ///
     /// # Errors
     /// Why there is no connection.
     pub async fn dial(&self, endpoint: &Endpoint, patience: Duration) -> Result<Wire, AskFailure> {
+        let start = now();
         let turn = usize::try_from(self.random.borrow_mut().next()).unwrap_or(0);
         let address = (&*endpoint.host, endpoint.port);
         let connection = dial(&self.names, address, patience, turn).await?;
         // The bytes flow without; the probe notices a peer that is gone before the system does.
         let _ = connection.tune(self.patience);
-        let host = &endpoint.host;
-        let connection = connection
-            .secured(self.tls.as_ref(), host, patience)
-            .await?;
+        let (host, rest) = (&endpoint.host, patience.saturating_sub(now().since(start)));
+        let connection = connection.secured(self.tls.as_ref(), host, rest).await?;
         Ok(Wire {
             stream: connection.into_io(),
             input: BytesMut::new(),

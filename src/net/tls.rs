@@ -102,9 +102,9 @@ impl ClientTls {
         match timeout(patience, connector.connect(name, stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(DialError::Tls(explain(&error, &shown))),
-            Err(_elapsed) => Err(DialError::Tls(format!(
-                "no answer to TLS within {patience:?}: does it speak it?"
-            ))),
+            Err(_elapsed) => Err(DialError::Tls(
+                "no answer to TLS in time: does it speak it?".to_owned(),
+            )),
         }
     }
 }

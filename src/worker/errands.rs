@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::hub::Asked;
 use super::{Bell, Desk, Shared};
+use crate::clock::now;
 use crate::net::{ClientTls, DialError, Names, Patience, Stream, dial};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;
@@ -127,12 +128,14 @@ async fn connect(
     patience: Duration,
     tuned: Patience,
 ) -> Result<Stream, DialError> {
+    let start = now();
     let address = (endpoint.host.as_ref(), endpoint.port);
     let connection = dial(&Names::System, address, patience, 0).await?;
     if let Err(error) = connection.tune(tuned) {
         tracing::debug!(node = %endpoint, %error, "a socket has not the options that it should");
     }
-    let secured = connection.secured(tls, &endpoint.host, patience).await?;
+    let rest = patience.saturating_sub(now().since(start));
+    let secured = connection.secured(tls, &endpoint.host, rest).await?;
     let off_runtime = secured.into_stream();
     off_runtime.map_err(|error| DialError::Local(error.to_string()))
 }

@@ -351,10 +351,16 @@ fn a_cluster_is_followed_over_tls(kind: ServerKind) {
             .ok(&["CLUSTER", "MYID"])
             .text()
     };
-    let target = id(to);
-    for node in [to, from] {
-        Conn::open(node.server.addr()).ok(&["CLUSTER", "SETSLOT", slot, "NODE", &target]);
-    }
+    let (source, target) = (id(from), id(to));
+    let set = |node: &Secured, words: [&str; 2]| {
+        Conn::open(node.server.addr())
+            .ok(&[&["CLUSTER", "SETSLOT", slot], words.as_slice()].concat());
+    };
+    // The target's epoch grows only if it was importing; else the source's next ping takes the slot back.
+    set(to, ["IMPORTING", &source]);
+    set(from, ["MIGRATING", &target]);
+    set(to, ["NODE", &target]);
+    set(from, ["NODE", &target]);
     let key = (0..)
         .map(|n| format!("s:{n}"))
         .find(|key| crate::support::slot_of(key) == 0);
