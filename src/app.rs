@@ -61,7 +61,7 @@ async fn serve(config: Config, renewal: Renewal, log: Log) -> anyhow::Result<()>
     let mut hangup = signal(SignalKind::hangup())?;
     let (mut services, mut workers) = (Vec::new(), 0);
     for own in std::iter::once(&config).chain(&config.others) {
-        services.push(Service::start(own, workers)?);
+        services.push(Service::start(own, workers, config.others.is_empty())?);
         workers += own.workers;
     }
     tokio::task::spawn_local(log.limit.clone().watch());

@@ -165,11 +165,14 @@ fn start_log(
         LogFormat::Human => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
             .boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            lines.with_span_list(false).boxed()
+        }
     };
     // What the status page shows of it depends neither on the level nor on how many lines there are.
     let kept = config.admin.is_some().then(|| {
-        let is_kept = filter_fn(|line| line.fields().field("event").is_some());
+        let is_kept = filter_fn(|line| line.is_span() || line.fields().field("event").is_some());
         events.clone().with_filter(is_kept)
     });
     tracing_subscriber::registry()

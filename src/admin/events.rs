@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::unix_millis;
 use crate::measure::Ring;
@@ -49,21 +51,27 @@ impl Events {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Events {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Some(kind) = event.metadata().fields().field("event") else {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Events {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut words = Words::default();
+        attributes.record(&mut words);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(Around(words.rest));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if event.metadata().fields().field("event").is_none() {
             return;
-        };
-        let mut words = Words {
-            kind,
-            found: String::new(),
-            text: String::new(),
-            rest: String::new(),
-        };
+        }
+        let mut words = Words::default();
         event.record(&mut words);
-        let Words {
-            found, text, rest, ..
-        } = words;
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(Around(fields)) = span.extensions().get() {
+                words.rest.push_str(fields);
+            }
+        }
+        let Words { found, text, rest } = words;
         let kept = Kept {
             at_ms: unix_millis(),
             kind: found,
@@ -79,9 +87,13 @@ impl<S: Subscriber> Layer<S> for Events {
     }
 }
 
+/// Fields of a span, as the lines inside of it show them.
+struct Around(String);
+
 /// What a line says, put together.
+#[derive(Default)]
 struct Words {
-    kind: Field,
+    /// Its `event`.
     found: String,
     text: String,
     rest: String,
@@ -89,7 +101,7 @@ struct Words {
 
 impl Visit for Words {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if *field == self.kind {
+        if field.name() == "event" {
             value.clone_into(&mut self.found);
         } else {
             self.record_debug(field, &format_args!("{value}"));
@@ -118,6 +130,9 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!("nothing in particular");
             tracing::warn!(event = "node_down", node = %"a:1", "primary does not answer");
+            tracing::error_span!("service", listen = "b:1").in_scope(|| {
+                tracing::warn!(event = "node_up", node = %"a:1", "primary answers again");
+            });
             tracing::info!(
                 event = "hold_over",
                 delayed = 3,
@@ -128,6 +143,7 @@ mod tests {
         let all: Vec<_> = events.all().into_iter().map(|e| (e.kind, e.text)).collect();
         let expected = [
             ("node_down", "primary does not answer node=a:1"),
+            ("node_up", "primary answers again node=a:1 listen=b:1"),
             ("hold_over", "requests were held for 2 delayed=3"),
         ];
         assert_eq!(all, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));

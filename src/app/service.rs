@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, Span};
 
 use super::setup::{databases, kind, live, seeds, settings, source};
 use crate::admin::Watched;
@@ -53,21 +54,33 @@ struct Listening {
 }
 
 impl Service {
-    /// Starts all of it. Clients are taken at once. Its workers are numbered from `first_worker` on.
+    /// Starts all of it. Clients are taken at once. Its workers are numbered from `first_worker` on. `is_alone`: no line of
+    /// the log has to say which service it is of.
     ///
     /// # Errors
     /// When an address cannot be bound or the system refuses a thread.
-    pub(super) fn start(config: &Config, first_worker: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        config: &Config,
+        first_worker: usize,
+        is_alone: bool,
+    ) -> anyhow::Result<Self> {
         let Listening {
             listeners,
             names,
             port,
         } = listen(config)?;
+        let span = if is_alone {
+            Span::none()
+        } else {
+            // Whatever the level of the log is: its lines have it.
+            tracing::error_span!("service", listen = names.join(","))
+        };
+        let _entered = span.enter();
         let source = source(config);
         let seeds = source.seeds.clone();
         let (control, thread) = control::start(source).context("cannot start the control plane")?;
         let (errands, orders) = errands::channel();
-        tokio::task::spawn_local(errands::run(orders, config.tls.clone()));
+        tokio::task::spawn_local(errands::run(orders, config.tls.clone()).in_current_span());
         let (live, changes) = watch::channel(live(config));
         let numbers = first_worker..first_worker + config.workers;
         let (doors, workers, desks) =
@@ -93,7 +106,8 @@ impl Service {
                 splits_transactions,
                 ..doors.clone()
             };
-            tokio::task::spawn_local(accept::run(listener, doors, stopped.clone()))
+            let accepting = accept::run(listener, doors, stopped.clone());
+            tokio::task::spawn_local(accepting.in_current_span())
         };
         Ok(Self {
             acceptors: listeners.into_iter().map(accept).collect(),
@@ -221,14 +235,15 @@ fn start_workers(
         })?;
         doors.push(door);
         desks.push(desk);
-        let (ended, grace) = (ended.clone(), config.shutdown_grace);
+        let (ended, grace, span) = (ended.clone(), config.shutdown_grace, Span::current());
+        let serve = move || match worker.run(grace) {
+            // Nobody waits for it after a second signal.
+            Ok(drained) => drop(ended.try_send(drained)),
+            Err(error) => tracing::error!(worker = worker_number, %error, "a worker has ended"),
+        };
         thread::Builder::new()
             .name(format!("worker-{worker_number}"))
-            .spawn(move || match worker.run(grace) {
-                // Nobody waits for it after a second signal.
-                Ok(drained) => drop(ended.try_send(drained)),
-                Err(error) => tracing::error!(worker = worker_number, %error, "a worker has ended"),
-            })?;
+            .spawn(move || span.in_scope(serve))?;
     }
     // They are set once.
     drop(all_desks.set(desks.clone()));

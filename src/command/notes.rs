@@ -72,7 +72,7 @@ pub static NOTES: &[Note] = &[
     note(&["select"],
         "Sent to the server before Sentinels or one server. A cluster has database 0 and those of `--databases`."),
     note(&["client|list", "client|kill", "client|pause", "client|unpause", "client|unblock"],
-        "About slotcar's own clients, those of the same worker; with `--auth-pass-through`, of the same user, and without `PAUSE`."),
+        "About slotcar's own clients; with `--auth-pass-through`, those of the same worker and user, and without `PAUSE`."),
     note(&["client|tracking"],
         "The session gets connections of its own to every primary. Where a node may have had more to say, the client is told to forget all."),
     note(&["client|no-evict", "client|no-touch", "client|capa"],

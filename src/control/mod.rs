@@ -304,9 +304,10 @@ pub fn start(source: Source) -> io::Result<(Control, ControlThread)> {
             }
         }
     };
+    let span = tracing::Span::current();
     let thread = std::thread::Builder::new()
         .name("control".to_owned())
-        .spawn(body)?;
+        .spawn(move || span.in_scope(body))?;
     is_ready.recv().map_err(io::Error::other)??;
     let thread = ControlThread {
         stop: Some(stop),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::hub::Asked;
 use super::{Bell, Desk, Shared};
 use crate::clock::now;
+use crate::measure::Count;
 use crate::net::{ClientTls, DialError, Names, Patience, Stream, dial};
 use crate::route::part::LinkId;
 use crate::topology::Endpoint;

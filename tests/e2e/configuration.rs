@@ -11,10 +11,10 @@ on_both!(
 );
 
 /// A configuration file of this test, removed in the end.
-struct File(PathBuf);
+pub(crate) struct File(PathBuf);
 
 impl File {
-    fn new(name: &str, text: &str) -> File {
+    pub(crate) fn new(name: &str, text: &str) -> File {
         let file = File(std::env::temp_dir().join(format!("slotcar-{name}.toml")));
         file.write(text);
         file
@@ -24,7 +24,7 @@ impl File {
         std::fs::write(&self.0, text).expect("a file of ours");
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.0.display().to_string()
     }
 }

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
 
+use crate::configuration::File;
 use crate::support::{Cluster, Conn, ServerKind, Slotcar, address, slot_of, wait_until};
 
-on_both!(a_busy_run_with_a_failover_is_told_in_json_with_the_fields_of_the_page);
+on_both!(
+    a_busy_run_with_a_failover_is_told_in_json_with_the_fields_of_the_page,
+    of_several_listeners_each_line_says_which_it_is_about,
+);
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -110,6 +114,7 @@ fn check_line(line: &str, documented: &BTreeSet<String>) -> Map<String, Json> {
                 value.is_string()
             }
             "server" | "version" | "asked" | "hint" => value.is_string(),
+            "span" => value["name"] == "service" && value["listen"].is_string(),
             _ => value.is_u64(),
         };
         assert!(fits, "{name} in {line}");
@@ -262,4 +267,76 @@ fn a_log_that_nobody_reads_stops_nobody() {
     assert!(told.unwrap().success());
     wait_until("it ends", LIMIT, || slotcar.0.try_wait().unwrap().is_some());
     assert!(slotcar.0.wait().unwrap().success());
+}
+
+fn of_several_listeners_each_line_says_which_it_is_about(kind: ServerKind) {
+    let mut clusters = [Cluster::start(kind, 3, 1), Cluster::start(kind, 1, 0)];
+    let (other, admin) = (address::unused(), address::unused());
+    let file = File::new(
+        &other.to_string(),
+        &format!(
+            "cluster = \"{}\"\nadmin = \"{admin}\"\nlog-format = \"json\"\n\
+             [[listener]]\nlisten = \"{other}\"\ncluster = \"{}\"\n",
+            clusters[0].seeds(),
+            clusters[1].seeds(),
+        ),
+    );
+    let mut slotcar = Slotcar::start(&["--config", &file.path(), "--log-level", "debug"]);
+    slotcar.expect_log("\"WARN\"");
+    let first = slotcar.addr().to_string();
+    let mut conns = [slotcar.conn(), Conn::open(other)];
+    for conn in &mut conns {
+        wait_until("all listeners serve", LIMIT, || {
+            conn.cmd(&["SET", "key", "value"]).error().is_none()
+        });
+    }
+    let old = clusters[0].owner_of(slot_of("key"));
+    clusters[0].conn(old).ok(&["WAIT", "1", "5000"]);
+    clusters[0].kill(old);
+    assert_eq!(conns[0].ok(&["GET", "key"]).text(), "value");
+    wait_until("it is told that the hold is over", LIMIT, || {
+        slotcar.log().contains("hold_over")
+    });
+    let status = say(
+        admin,
+        "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    );
+    slotcar.signal("TERM");
+    assert!(slotcar.wait_end().success());
+    let documented = documented();
+    let log = slotcar.log();
+    let lines: Vec<_> = log
+        .lines()
+        .map(|line| check_line(line, &documented))
+        .collect();
+    for (event, at, count) in [
+        ("topology", &first, 1),
+        ("topology", &other.to_string(), 1),
+        ("failover", &first, 1),
+        ("node_down", &first, 1),
+        ("hold", &first, 1),
+        ("hold_over", &first, 1),
+        ("hold_over", &other.to_string(), 0),
+    ] {
+        let of = lines
+            .iter()
+            .filter(|line| line.get("event").is_some_and(|e| e == event));
+        let named = of
+            .clone()
+            .filter(|line| line["span"]["listen"] == **at)
+            .count();
+        assert!(
+            of.clone().all(|line| line.contains_key("span")),
+            "{event} in {log}"
+        );
+        assert!(
+            named >= count && (count > 0 || named == 0),
+            "{event} of {at} in {log}"
+        );
+    }
+    let failovers = status.matches("\"failover\"").count();
+    assert!(
+        failovers >= 1 && status.contains(&format!(" listen={first}\"")),
+        "{status}"
+    );
 }

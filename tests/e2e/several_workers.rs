@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::support::value::Value;
-use crate::support::{Cluster, Conn, ServerKind, Slotcar};
+use crate::support::{Cluster, Conn, ServerKind, Slotcar, wait_until};
 
 on_both!(
     the_slow_log_shows_where_time_was_spent,
     clients_of_all_workers_are_listed_paused_and_killed,
+    clients_of_all_workers_are_counted,
+    whoever_waits_is_woken_by_a_client_of_any_worker,
 );
 
 /// Busy for more than 15 ms on any machine.
@@ -144,4 +146,99 @@ fn clients_of_all_workers_are_listed_paused_and_killed(kind: ServerKind) {
     assert_eq!(listed(&mut conns[4]), [&ids[..1], &ids[4..]].concat());
     assert_eq!(conns[0].ok(&["CLIENT", "KILL", "TYPE", "normal"]).int(), 5);
     assert_eq!(listed(&mut conns[0]), ids[..1]);
+}
+
+/// A field of `INFO`.
+fn field(conn: &mut Conn, section: &str, name: &str) -> u64 {
+    let text = conn.ok(&["INFO", section]).text();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let value = value.unwrap_or_else(|| panic!("no {name} in {text}"));
+    value.trim().parse().expect("a number")
+}
+
+fn clients_of_all_workers_are_counted(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let slotcar = Slotcar::start(&["--cluster", &cluster.seeds(), "--workers", "3"]);
+    let mut conns: Vec<Conn> = (0..9).map(|_| slotcar.conn()).collect();
+    for conn in &mut conns {
+        conn.ok(&["PING"]);
+    }
+    let mut first = None;
+    for (nth, conn) in conns.iter_mut().enumerate() {
+        assert_eq!(field(conn, "clients", "connected_clients"), 9);
+        assert_eq!(field(conn, "everything", "connected_clients"), 9);
+        assert_eq!(field(conn, "slotcar", "sessions"), 9);
+        assert_eq!(field(conn, "slotcar", "nodes"), 3);
+        let requests = field(conn, "slotcar", "requests");
+        assert_eq!(requests, *first.get_or_insert(requests) + 5 * nth as u64);
+    }
+    let requests = [
+        vec!["PING", "a"],
+        vec!["INFO"],
+        vec!["INFO", "slotcar"],
+        vec!["PING", "b"],
+    ];
+    for four in conns[0].pipeline(&vec![requests; 20].concat()).chunks(4) {
+        assert_eq!((four[0].text(), four[3].text()), ("a".into(), "b".into()));
+        for info in &four[1..3] {
+            assert!(info.text().contains("\r\nsessions:9\r\n"), "{info:?}");
+        }
+    }
+}
+
+fn whoever_waits_is_woken_by_a_client_of_any_worker(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let slotcar = Slotcar::start(&["--cluster", &cluster.seeds(), "--workers", "3"]);
+    let mut conns: Vec<Conn> = (0..9).map(|_| slotcar.conn()).collect();
+    let ids: Vec<String> = (conns.iter_mut())
+        .map(|conn| conn.ok(&["CLIENT", "ID"]).int().to_string())
+        .collect();
+    let (wakers, waiters) = conns.split_at_mut(3);
+    let unblock = |waker: &mut Conn, id: &str, how| waker.ok(&["CLIENT", "UNBLOCK", id, how]).int();
+    assert_eq!(
+        unblock(&mut wakers[0], &ids[4], "TIMEOUT"),
+        0,
+        "it does not wait"
+    );
+    assert_eq!(
+        unblock(&mut wakers[0], "999999", "TIMEOUT"),
+        0,
+        "there is none"
+    );
+    for waker in wakers {
+        for (nth, waiter) in waiters.iter_mut().enumerate() {
+            // At a node, or here: the keys are of several slots.
+            let words = if nth % 2 == 0 {
+                vec!["BLPOP", "one", "0"]
+            } else {
+                vec!["BLPOP", "one", "two", "three", "0"]
+            };
+            waiter.send_raw(&crate::support::conn::encode(&words));
+        }
+        for (nth, (waiter, id)) in waiters.iter_mut().zip(&ids[3..]).enumerate() {
+            let how = if nth < 3 { "TIMEOUT" } else { "ERROR" };
+            wait_until("it waits, and is woken", Duration::from_secs(10), || {
+                unblock(waker, id, how) == 1
+            });
+            let reply = waiter.recv();
+            if nth < 3 {
+                assert!(matches!(reply, Value::Nil), "{reply:?}");
+            } else {
+                assert!(
+                    reply.error().unwrap_or_default().starts_with("UNBLOCKED"),
+                    "{reply:?}"
+                );
+            }
+        }
+    }
+    // Their connections are as good as before.
+    conns[0].ok(&["RPUSH", "one", "1", "2", "3", "4", "5", "6"]);
+    for conn in &mut conns[3..] {
+        assert_eq!(
+            conn.ok(&["BLPOP", "one", "two", "1"]).list()[0].text(),
+            "one"
+        );
+    }
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::Hub;
-use super::facts::Census;
+use super::facts::Facts;
+use super::others::Ask;
 use crate::clock::Now;
 use crate::command::{Connection, Merge, Route};
 use crate::downstream::local::Identity;
@@ -11,6 +12,7 @@ use crate::downstream::replies::Seat;
 use crate::downstream::session::{Session, Wait};
 use crate::reply::errors;
 use crate::reply::gather::Gather;
+use crate::reply::info::ServerFace;
 use crate::reply::redirect::{Refusal, refusal};
 use crate::resp::reply::Reply;
 use crate::resp::write;
@@ -264,24 +266,30 @@ impl Hub {
         }
     }
 
-    /// All replies have been put in: writes what they come to.
+    /// All replies have been put in: writes what they come to. `INFO` says what all workers know, too.
     pub(super) fn finish_gather(&mut self, now: Now, ticket: Ticket, index: u32) {
-        let Some(gather) = self.gathers.get(index as usize) else {
-            return;
-        };
-        // Only INFO looks at the face; all else is merged without making it.
-        let (rows, census) = if gather.shows_face() {
-            (self.section_rows(), self.census())
-        } else {
-            (Vec::new(), Census::default())
-        };
-        let face = self.settings.server_face(census, now, &rows);
+        let gather = self.gathers.get(index as usize);
+        if gather.is_some_and(Gather::shows_face) {
+            return self.ask_workers(now, ticket, Ask::Facts);
+        }
+        self.write_gathered(ticket, index, &ServerFace::default());
+    }
+
+    /// With what workers know.
+    pub(super) fn write_info(&mut self, now: Now, ticket: Ticket, index: u32, facts: &Facts) {
+        let settings = self.settings.clone();
+        let rows = facts.rows(&settings);
+        let face = settings.server_face(facts, now, &rows);
+        self.write_gathered(ticket, index, &face);
+    }
+
+    fn write_gathered(&mut self, ticket: Ticket, index: u32, face: &ServerFace<'_>) {
         let session = self.sessions.get_mut(ticket.session.index as usize);
         if let (Some(session), Some(gather)) = (session, self.gathers.get_mut(index as usize)) {
             let proto = session.identity.proto;
             let Session { replies, out, .. } = session;
             out.adopt(&mut self.pool);
-            let ended = replies.fill_with(ticket.seat, out, |buf| gather.finish(proto, &face, buf));
+            let ended = replies.fill_with(ticket.seat, out, |buf| gather.finish(proto, face, buf));
             self.tally.note(ended.class, ended.outcome);
         }
         self.free_gather(index);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Hub;
+use super::others::Told;
 use super::place::Body;
 use super::request::Ran;
 use crate::clock::Now;
@@ -18,9 +19,9 @@ use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{NodeId, Part, Purpose, SessionId, Target, Ticket, Way};
+use crate::route::part::{Part, Purpose, SessionId, Target, Ticket, Way};
 use crate::route::plan::{OneSlot, one_slot};
-use crate::topology::{Keyspace, Slot};
+use crate::topology::{Endpoint, Keyspace, Slot};
 use crate::upstream::link::Link;
 
 /// How long a link may be silent about a request that waits and still count as in trouble for the same reason.
@@ -234,35 +235,54 @@ impl Hub {
         }
     }
 
-    /// `CLIENT UNBLOCK`: `asks` gets 1 if somebody has been woken, else 0.
-    pub(super) fn unblock(&mut self, now: Now, asks: SessionId, client: u64, with_error: bool) {
+    /// `CLIENT UNBLOCK`: wakes a client of this worker, or says which nodes could.
+    pub(super) fn unblock(
+        &mut self,
+        now: Now,
+        asks: Option<SessionId>,
+        client: u64,
+        with_error: bool,
+    ) -> Told {
         let is_blocked = |id: &SessionId| self.session(*id).is_some_and(|s| s.blocked.is_some());
-        let found = self.session_of_client(asks, client);
-        let Some(id) = found.filter(is_blocked) else {
-            return self.answer_here(asks, |buf| write::integer(buf, 0));
+        let Some(id) = self.session_of_client(asks, client).filter(is_blocked) else {
+            return Told::default();
         };
+        let endpoint = |link: &Link| Some(self.owners.node(link.node)?.endpoint.clone());
         let links = self.links_waited_on(id);
-        let nodes: Vec<(NodeId, i64)> = links
-            .filter_map(|link| Some((link.node, link.client_id?)))
+        let waits_at: Vec<(Endpoint, i64)> = links
+            .filter_map(|link| Some((endpoint(link)?, link.client_id?)))
             .collect();
-        let Some(row) = self
-            .commands
-            .row("client|unblock")
-            .filter(|_| !nodes.is_empty())
-        else {
+        let is_here = waits_at.is_empty();
+        if is_here {
             let end = if with_error {
                 End::Error
             } else {
                 End::TimeIsUp
             };
             self.end_wait(now, id, end);
-            return self.answer_here(asks, |buf| write::integer(buf, 1));
-        };
-        let Some((ticket, profile)) = self.open_seat(asks, Seat::Waits) else {
+        }
+        Told {
+            count: usize::from(is_here),
+            waits_at,
+            ..Told::default()
+        }
+    }
+
+    /// Has nodes wake those that wait there as these clients of theirs. `ticket` gets 1 if somebody has been woken, else 0.
+    pub(super) fn unblock_at_nodes(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        waits_at: Vec<(Endpoint, i64)>,
+        with_error: bool,
+    ) {
+        let profile = self.session(ticket.session).map(|s| s.identity.profile());
+        let (Some(row), Some(profile)) = (self.commands.row("client|unblock"), profile) else {
             return;
         };
         let how = if with_error { "ERROR" } else { "TIMEOUT" };
-        for (nth, (node, client_id)) in nodes.into_iter().enumerate() {
+        for (nth, (endpoint, client_id)) in waits_at.into_iter().enumerate() {
+            let node = self.owners.intern(&endpoint);
             let mut part = Part::new(ticket, Target::Node(node), row, profile);
             if nth > 0 {
                 // WAIT waits at every primary; one that wakes it speaks for all.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Hub, Settings};
 use crate::clock::Now;
-use crate::downstream::session::Wait;
+use crate::downstream::session::{Session, Wait};
 use crate::measure::{Most, counts};
 use crate::memory;
 use crate::reply::info::ServerFace;
@@ -175,7 +175,7 @@ impl Settings {
     /// What `INFO` shows of this process.
     pub(super) fn server_face<'a>(
         &'a self,
-        census: Census,
+        facts: &Facts,
         now: Now,
         rows: &'a [(&'static str, String)],
     ) -> ServerFace<'a> {
@@ -184,8 +184,8 @@ impl Settings {
             process_id: self.process_id,
             port: self.port,
             uptime: now.since_start(),
-            connected_clients: census.sessions,
-            blocked_clients: census.blocked,
+            connected_clients: facts.sessions as u64,
+            blocked_clients: facts.blocked,
             clients_max: self.clients_max,
             connections_received: self.doors.received.load(Ordering::Relaxed),
             connections_refused: self.doors.refused.load(Ordering::Relaxed),
@@ -194,12 +194,22 @@ impl Settings {
     }
 }
 
-/// How many sessions of this worker are what.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Census {
-    sessions: u64,
-    /// They wait for one request's answer.
-    pub(super) blocked: u64,
+counts! {
+    /// What workers know for `INFO`.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Facts {
+        sessions: usize,
+        /// They wait for one request's answer.
+        blocked: u64,
+        links: usize,
+        /// Users that have logged in at the nodes.
+        users: usize,
+        nodes: Most,
+        held_requests: usize,
+        held_bytes: usize,
+        awaited_keys: usize,
+        counters: Counters,
+    }
 }
 
 counts! {
@@ -234,14 +244,24 @@ impl Hub {
         }
     }
 
-    pub(super) fn census(&self) -> Census {
-        let blocked = self
-            .sessions
-            .iter()
-            .filter(|(_, s)| s.blocked.is_some() || s.wait == Wait::Pause);
-        Census {
-            sessions: self.sessions.len() as u64,
-            blocked: blocked.count() as u64,
+    /// Sessions that wait for one request's answer, or for the end of a pause.
+    pub(super) fn blocked(&self) -> u64 {
+        let sessions = self.sessions.iter();
+        let waits = |(_, s): &(usize, &Session)| s.blocked.is_some() || s.wait == Wait::Pause;
+        sessions.filter(waits).count() as u64
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            sessions: self.sessions.len(),
+            blocked: self.blocked(),
+            links: self.links.len(),
+            users: self.logins.len(),
+            nodes: Most(self.owners.nodes().count() as u64),
+            held_requests: self.lanes.held_parts(),
+            held_bytes: self.lanes.held_bytes(),
+            awaited_keys: self.spread.waits.keys(),
+            counters: self.counters,
         }
     }
 
@@ -249,22 +269,24 @@ impl Hub {
     pub fn has_held(&self) -> bool {
         !self.lanes.is_empty() || self.pause.is_some() || !self.retiring.is_empty()
     }
+}
 
+impl Facts {
     /// The lines of the `slotcar` section of `INFO`.
-    pub(super) fn section_rows(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn rows(&self, settings: &Settings) -> Vec<(&'static str, String)> {
         let mut rows = vec![
             ("slotcar_version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("sessions", self.sessions.len().to_string()),
-            ("links", self.links.len().to_string()),
-            ("users", self.logins.len().to_string()),
-            ("nodes", self.owners.nodes().count().to_string()),
+            ("sessions", self.sessions.to_string()),
+            ("links", self.links.to_string()),
+            ("users", self.users.to_string()),
+            ("nodes", self.nodes.0.to_string()),
             ("memory_used", memory::used().to_string()),
-            ("memory_max", self.settings.memory_max.to_string()),
-            ("held_requests", self.lanes.held_parts().to_string()),
-            ("held_bytes", self.lanes.held_bytes().to_string()),
-            ("awaited_keys", self.spread.waits.keys().to_string()),
+            ("memory_max", settings.memory_max.to_string()),
+            ("held_requests", self.held_requests.to_string()),
+            ("held_bytes", self.held_bytes.to_string()),
+            ("awaited_keys", self.awaited_keys.to_string()),
         ];
-        let counts = self.settings.doors.rows().into_iter();
+        let counts = settings.doors.rows().into_iter();
         rows.extend(
             counts
                 .chain(self.counters.rows())

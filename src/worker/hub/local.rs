@@ -11,8 +11,7 @@ use crate::downstream::session::{Session, Wait};
 use crate::downstream::standing::Standing;
 use crate::downstream::subscriptions::write_pong;
 use crate::downstream::tracking::Tracking;
-use crate::reply::{errors, info};
-use crate::resp::Proto;
+use crate::reply::errors;
 use crate::resp::request::Request;
 use crate::resp::write;
 use crate::route::part::SessionId;
@@ -114,7 +113,7 @@ impl Hub {
                 id: client,
                 with_error,
             } => {
-                self.unblock(now, id, client, with_error);
+                self.ask_workers_for(now, id, Ask::Unblock { client, with_error });
                 return false;
             }
         }
@@ -156,15 +155,6 @@ impl Hub {
         if self.pause.is_some_and(|pause| now >= pause.until) {
             self.end_pause();
         }
-    }
-
-    /// `INFO slotcar`: no node is asked.
-    pub(super) fn answer_info(&mut self, now: Now, id: SessionId) {
-        let rows = self.section_rows();
-        let settings = self.settings.clone();
-        let face = settings.server_face(self.census(), now, &rows);
-        let proto = self.session(id).map_or(Proto::Resp2, |s| s.identity.proto);
-        self.answer_here(id, |buf| info::slotcar(proto, &face, buf));
     }
 
     pub(super) fn pause_clients(&mut self, now: Now, hold: Duration, writes_only: bool) {
@@ -219,10 +209,15 @@ impl Hub {
     }
 
     /// The session of a client, if the one that asks may know of it.
-    pub(super) fn session_of_client(&self, asks: SessionId, client: u64) -> Option<SessionId> {
+    pub(super) fn session_of_client(
+        &self,
+        asks: Option<SessionId>,
+        client: u64,
+    ) -> Option<SessionId> {
         let mut sessions = self.sessions.iter();
         let (index, session) = sessions.find(|(_, s)| s.identity.id == client)?;
-        self.may_see(asks, session).then(|| session.id(index))
+        let may_see = asks.is_none_or(|asks| self.may_see(asks, session));
+        may_see.then(|| session.id(index))
     }
 
     pub(super) fn kill_clients(

@@ -4,12 +4,16 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Hub;
+use super::facts::Facts;
 use crate::clock::Now;
 use crate::downstream::local::{Filter, killed, listed};
 use crate::downstream::replies::Seat;
 use crate::downstream::session::Wait;
+use crate::measure::counts;
+use crate::reply::info;
 use crate::resp::{Proto, write};
 use crate::route::part::{SessionId, Ticket};
+use crate::topology::Endpoint;
 
 /// Something that all workers are asked on behalf of a client.
 #[derive(Clone, Debug)]
@@ -28,14 +32,23 @@ pub enum Ask {
     Pause { hold: Duration, writes_only: bool },
     /// `CLIENT UNPAUSE`
     Unpause,
+    /// `CLIENT UNBLOCK`
+    Unblock { client: u64, with_error: bool },
+    /// `INFO`
+    Facts,
 }
 
-/// What workers have said, added up.
-#[derive(Debug, Default)]
-pub struct Told {
-    pub count: usize,
-    /// By what they are sorted by: the number of a client, or a time.
-    pub items: Vec<(u64, Vec<u8>)>,
+counts! {
+    /// What workers have said, added up.
+    #[derive(Debug, Default)]
+    pub struct Told {
+        count: usize,
+        /// By what they are sorted by: the number of a client, or a time.
+        items: Vec<(u64, Vec<u8>)>,
+        /// Where a client waits, and its number there.
+        waits_at: Vec<(Endpoint, i64)>,
+        facts: Option<Box<Facts>>,
+    }
 }
 
 /// What the others are still to be asked.
@@ -47,15 +60,24 @@ pub struct Asked {
 }
 
 impl Told {
-    pub fn add(&mut self, other: Self) {
-        self.count += other.count;
-        self.items.extend(other.items);
+    fn count(count: usize) -> Self {
+        Self {
+            count,
+            ..Self::default()
+        }
+    }
+
+    fn items(items: Vec<(u64, Vec<u8>)>) -> Self {
+        Self {
+            items,
+            ..Self::default()
+        }
     }
 }
 
 impl Hub {
     /// Opens a seat for what all workers answer.
-    fn ask_workers_for(&mut self, now: Now, id: SessionId, ask: Ask) {
+    pub(super) fn ask_workers_for(&mut self, now: Now, id: SessionId, ask: Ask) {
         if let Some((ticket, _)) = self.open_seat(id, Seat::Waits) {
             self.ask_workers(now, ticket, ask);
         }
@@ -67,7 +89,9 @@ impl Hub {
         let asked = Asked { ticket, ask, told };
         if self.asks_others(&asked.ask) {
             // One question at a time: what others answer is in nobody's account.
-            if let Some(session) = self.session_mut(ticket.session) {
+            if let Some(session) = self.session_mut(ticket.session)
+                && session.wait == Wait::Nothing
+            {
                 session.wait = Wait::Answers;
             }
             self.effects.asks.push(asked);
@@ -97,79 +121,91 @@ impl Hub {
     pub(super) fn reply_alone(&mut self, now: Now, id: SessionId, ask: &Ask, reply: &mut Vec<u8>) {
         let proto = self.session(id).map_or(Proto::Resp2, |s| s.identity.proto);
         let told = self.tell_of(now, Some(id), ask);
-        write_told(ask, told, proto, reply);
+        self.write_told(now, ask, told, proto, reply);
     }
 
     /// Whether other workers know more. Not of users: their numbers are each worker's own.
     fn asks_others(&self, ask: &Ask) -> bool {
-        let is_about_users = matches!(ask, Ask::Clients(_) | Ask::Kill { .. });
+        let is_about_users = matches!(
+            ask,
+            Ask::Clients(_) | Ask::Kill { .. } | Ask::Unblock { .. }
+        );
         self.settings.workers > 1 && !(is_about_users && self.face.logins.are_passed_on())
     }
 
     /// What this worker knows. `asks`: who wants to know, if that is a session of its own.
     pub fn tell_of(&mut self, now: Now, asks: Option<SessionId>, ask: &Ask) -> Told {
         match ask {
-            Ask::SlowRequests { at_most } => Told {
-                count: 0,
-                items: self.slow_entries(*at_most),
-            },
-            Ask::SlowCount => Told {
-                count: self.measures.slow.len(),
-                items: Vec::new(),
-            },
-            Ask::ForgetSlow => {
-                self.measures.slow.clear();
-                Told::default()
+            Ask::SlowRequests { at_most } => return Told::items(self.slow_entries(*at_most)),
+            Ask::SlowCount => return Told::count(self.measures.slow.len()),
+            Ask::Clients(filter) => return Told::items(self.client_lines(now, asks, filter)),
+            Ask::Kill { filter, .. } => return Told::count(self.kill_clients(now, asks, filter)),
+            Ask::Unblock { client, with_error } => {
+                return self.unblock(now, asks, *client, *with_error);
             }
-            Ask::Clients(filter) => Told {
-                count: 0,
-                items: self.client_lines(now, asks, filter),
-            },
-            Ask::Kill { filter, .. } => Told {
-                count: self.kill_clients(now, asks, filter),
-                items: Vec::new(),
-            },
-            Ask::Pause { hold, writes_only } => {
-                self.pause_clients(now, *hold, *writes_only);
-                Told::default()
+            Ask::Facts => {
+                return Told {
+                    facts: Some(Box::new(self.facts())),
+                    ..Told::default()
+                };
             }
-            Ask::Unpause => {
-                self.end_pause();
-                Told::default()
-            }
+            Ask::ForgetSlow => self.measures.slow.clear(),
+            Ask::Pause { hold, writes_only } => self.pause_clients(now, *hold, *writes_only),
+            Ask::Unpause => self.end_pause(),
         }
+        Told::default()
     }
 
     /// All have said what they know.
     pub fn on_told_by_all(&mut self, now: Now, asked: Asked) {
         let Asked { ticket, ask, told } = asked;
-        let session = self.session(ticket.session);
-        let proto = session.map_or(Proto::Resp2, |session| session.identity.proto);
+        let Some(proto) = self.session(ticket.session).map(|s| s.identity.proto) else {
+            return;
+        };
+        match (&ask, self.seat_mut(ticket)) {
+            (Ask::Unblock { with_error, .. }, _) if !told.waits_at.is_empty() => {
+                return self.unblock_at_nodes(now, ticket, told.waits_at, *with_error);
+            }
+            (Ask::Facts, Some(Seat::Gathers(index))) => {
+                let index = *index;
+                self.write_info(now, ticket, index, &told.facts.unwrap_or_default());
+                return self.note_session_woken(ticket.session);
+            }
+            _ => {}
+        }
         let mut frame = Vec::new();
-        write_told(&ask, told, proto, &mut frame);
+        self.write_told(now, &ask, told, proto, &mut frame);
         if matches!(ask, Ask::Kill { .. }) {
             // If that is an error, it is ours.
             self.note_failed(ticket);
         }
         self.deliver(now, ticket, &frame);
     }
-}
 
-/// The reply that it comes to.
-fn write_told(ask: &Ask, mut told: Told, proto: Proto, out: &mut Vec<u8>) {
-    match ask {
-        Ask::SlowRequests { .. } => {
-            told.items.sort_unstable_by_key(|(at, _)| Reverse(*at));
-            write::array(out, told.items.len());
-            told.items.iter().for_each(|(_, entry)| out.extend(entry));
+    /// The reply that it comes to.
+    fn write_told(&self, now: Now, ask: &Ask, mut told: Told, proto: Proto, out: &mut Vec<u8>) {
+        match ask {
+            Ask::SlowRequests { .. } => {
+                told.items.sort_unstable_by_key(|(at, _)| Reverse(*at));
+                write::array(out, told.items.len());
+                told.items.iter().for_each(|(_, entry)| out.extend(entry));
+            }
+            Ask::SlowCount | Ask::Unblock { .. } => {
+                write::integer(out, i64::try_from(told.count).unwrap_or(i64::MAX));
+            }
+            Ask::ForgetSlow | Ask::Pause { .. } | Ask::Unpause => write::ok(out),
+            Ask::Clients(_) => {
+                told.items.sort_unstable_by_key(|(id, _)| *id);
+                let lines: Vec<u8> = told.items.into_iter().flat_map(|(_, line)| line).collect();
+                listed(proto, &lines, out);
+            }
+            Ask::Kill { by_address, .. } => killed(told.count, *by_address, out),
+            Ask::Facts => {
+                let facts = told.facts.unwrap_or_default();
+                let rows = facts.rows(&self.settings);
+                let face = self.settings.server_face(&facts, now, &rows);
+                info::slotcar(proto, &face, out);
+            }
         }
-        Ask::SlowCount => write::integer(out, i64::try_from(told.count).unwrap_or(i64::MAX)),
-        Ask::ForgetSlow | Ask::Pause { .. } | Ask::Unpause => write::ok(out),
-        Ask::Clients(_) => {
-            told.items.sort_unstable_by_key(|(id, _)| *id);
-            let lines: Vec<u8> = told.items.into_iter().flat_map(|(_, line)| line).collect();
-            listed(proto, &lines, out);
-        }
-        Ask::Kill { by_address, .. } => killed(told.count, *by_address, out),
     }
 }

@@ -137,7 +137,7 @@ impl Hub {
             tally: self.tally,
             stages: self.measures.stages.clone(),
             load: self.load(),
-            blocked: self.census().blocked,
+            blocked: self.blocked(),
             links,
             nodes,
             commands: self.measures.commands.clone(),

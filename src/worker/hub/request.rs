@@ -3,6 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::Hub;
+use super::others::Ask;
 use crate::clock::Now;
 use crate::command::class::Class;
 use crate::command::lookup::Lookup;
@@ -292,7 +293,7 @@ impl Hub {
             Plan::AllPrimaries
                 if row.merge == Merge::Info && info::is_about_slotcar(sections(request)) =>
             {
-                self.answer_info(now, id);
+                self.ask_workers_for(now, id, Ask::Facts);
             }
             Plan::AllPrimaries => match self.home_of_names(row, request) {
                 Some(home) => self.send_whole(now, id, row, home, request),

@@ -37,7 +37,7 @@ impl Hub {
         self.note_request(id, Some(row));
         let current = self.tracking(id);
         let wish = Tracking::read(request, current, |client| {
-            self.session_of_client(id, client)
+            self.session_of_client(Some(id), client)
         });
         match wish {
             Err(text) => self.refuse(id, text),

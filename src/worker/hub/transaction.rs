@@ -448,9 +448,9 @@ impl Hub {
         let Some(proto) = self.session(id).map(|s| s.identity.proto) else {
             return;
         };
-        let rows = self.section_rows();
-        let settings = self.settings.clone();
-        let face = settings.server_face(self.census(), now, &rows);
+        let (facts, settings) = (self.facts(), self.settings.clone());
+        let rows = facts.rows(&settings);
+        let face = settings.server_face(&facts, now, &rows);
         let mut reply = Vec::new();
         execution.finish(
             proto,
