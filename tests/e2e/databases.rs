@@ -1,6 +1,7 @@
 //! A cluster that appears to have databases: what the nodes have, and what sessions see of each other. (What each request answers is compared
 //! with one server in tests/differential.)
 
+use crate::shown::Shown;
 use crate::support::{Cluster, Conn, ServerKind, Slotcar, Value};
 
 on_both!(
@@ -8,6 +9,7 @@ on_both!(
     each_database_is_counted_and_emptied_alone,
     what_cannot_be_done_is_refused,
     a_primary_dies_under_a_database,
+    who_looks_at_keys_sees_their_databases,
 );
 
 fn before(cluster: &Cluster, more: &[&str]) -> Slotcar {
@@ -115,4 +117,35 @@ fn a_primary_dies_under_a_database(kind: ServerKind) {
         assert_eq!(conn.ok(&["GET", key]).text(), "v", "{key}");
     }
     assert_eq!(conn.ok(&["DBSIZE"]).int(), 60);
+}
+
+fn who_looks_at_keys_sees_their_databases(kind: ServerKind) {
+    let cluster = Cluster::start(kind, 3, 0);
+    let seeds = cluster.seeds();
+    let more = [
+        "--databases",
+        "16",
+        "--keep-together",
+        "q:*",
+        "--sample-every",
+        "1",
+    ];
+    let shown = Shown::start(&[&["--cluster", &seeds], &more[..]].concat());
+    for (number, reads) in [("0", 60), ("3", 90), ("15", 30)] {
+        let mut conn = in_database(&shown.slotcar, number);
+        conn.ok(&["SET", "q:1", &"x".repeat(reads * 100)]);
+        for _ in 0..reads {
+            conn.ok(&["GET", "q:1"]);
+        }
+    }
+    let status = shown.json("/status");
+    let service = &status["services"][0];
+    let keys = |table: &str| -> Vec<String> {
+        let rows = service[table].as_array().expect("a table").iter();
+        let keys = rows.map(|row| row["key"].as_str().expect("a name").to_owned());
+        keys.filter(|key| key.starts_with("q:")).collect()
+    };
+    for table in ["hot_keys", "large_values"] {
+        assert_eq!(keys(table), ["q:1 (db3)", "q:1", "q:1 (db15)"], "{table}");
+    }
 }

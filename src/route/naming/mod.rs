@@ -127,6 +127,14 @@ impl Naming {
         self.found(stored).1
     }
 
+    /// The app's name of what is stored, for people: with its database, unless that is 0.
+    pub fn shown(&self, stored: &[u8]) -> Vec<u8> {
+        match self.found(stored) {
+            (0, name) => name.to_vec(),
+            (database, name) => [name, format!(" (db{database})").as_bytes()].concat(),
+        }
+    }
+
     /// The database of what is stored, and the name without what says so.
     pub fn in_database<'a>(&self, stored: &'a [u8]) -> (u32, &'a [u8]) {
         match databases::split(stored) {

@@ -13,6 +13,7 @@ use crate::command::keys::KeyList;
 use crate::command::{Flags, Row};
 use crate::measure::{Batch, Frequent, Histogram, Largest, Ring, counts};
 use crate::resp::request::{Request, RequestLimits, RequestScan, Scanned};
+use crate::route::naming::databases::Tag;
 use crate::route::part::{LinkId, NodeId, Noted, Part};
 use crate::upstream::link::{Role, Use};
 
@@ -129,23 +130,27 @@ impl Measures {
         u32::try_from(1 + self.random % most).unwrap_or(1)
     }
 
-    /// A request about its argument `key` is about to be sent.
+    /// A request about its argument `key`, which gets this tag, is about to be sent.
     #[inline(always)]
     pub(super) fn sample(
         &mut self,
         now: Now,
         row: &'static Row,
-        request: Request<'_>,
-        key: usize,
+        (request, key): (Request<'_>, usize),
+        tag: Option<&Tag>,
     ) -> Noted {
         if !self.is_sampled() {
             return Noted::empty();
         }
-        self.note_key(now, request.arg(key), row);
+        let key = request.arg(key);
+        match tag {
+            Some(tag) => self.note_key(now, &[tag.text(), key].concat(), row),
+            None => self.note_key(now, key, row),
+        }
         Noted::SAMPLED
     }
 
-    /// A sampled request is about this key.
+    /// A sampled request is about this key, as it is stored.
     #[cold]
     pub(super) fn note_key(&mut self, now: Now, key: &[u8], row: &'static Row) {
         if self.fade_at <= now {

@@ -153,7 +153,10 @@ impl Hub {
 
     fn seen(&self) -> Seen {
         let naming = self.settings.naming.as_deref();
-        let app_name = |stored: &[u8]| naming.map_or(stored, |naming| naming.unmap(stored)).into();
+        let app_name = |stored: &[u8]| {
+            let shown = naming.map(|naming| naming.shown(stored));
+            shown.map_or_else(|| stored.into(), Vec::into_boxed_slice)
+        };
         let slow = self.measures.slow.iter();
         let clients = self.sessions.iter().take(CLIENTS_MAX);
         Seen {

@@ -82,7 +82,7 @@ impl Hub {
             seat,
             part: 0,
         };
-        let noted = self.measures.sample(now, row, request, key);
+        let noted = self.measures.sample(now, row, (request, key), tag);
         self.counters.requests += 1;
         self.counters.replica_reads += u64::from(is_elsewhere);
         self.placed += 1;
