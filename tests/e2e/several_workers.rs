@@ -98,6 +98,10 @@ fn a_slow_script_is_shown_as_it_was_written() {
     let entries = slow_about(&mut conn, "kept:1");
     assert_eq!(entries.len(), 1, "the node knows another name: {entries:?}");
     assert_eq!(entries[0][..4], ["EVAL", BUSY, "1", "kept:1"]);
+    let name = conn.ok(&["SCRIPT", "LOAD", BUSY]).text();
+    conn.ok(&["EVALSHA", &name, "1", "kept:2"]);
+    let entries = slow_about(&mut conn, "kept:2");
+    assert_eq!(entries[0][..4], ["EVALSHA", &name, "1", "kept:2"]);
 }
 
 fn clients_of_all_workers_are_listed_paused_and_killed(kind: ServerKind) {

@@ -200,7 +200,7 @@ pub static ROWS: &[Row] = &[
         "slotcar_refusals_total",
         C,
         &[],
-        "TRYAGAIN, CLUSTERDOWN, LOADING, MASTERDOWN and READONLY, and redirections in a circle, that were waited out",
+        "TRYAGAIN, CLUSTERDOWN, LOADING, MASTERDOWN and READONLY, and redirections in a circle or to nowhere, that were waited out",
         "failovers, resharding",
         |look, to| {
             to.count(&[], look.snapshot.workers.counters.refusals);

@@ -57,18 +57,19 @@ impl Hub {
             self.leave_link(from);
         }
         recalled.extend(moved);
+        let verdict = match (verdict, named) {
+            // The node does not know where: as good as a refusal.
+            (Verdict::Follow, None) => Verdict::Hold(self.settings.retry.pause(part.refusals)),
+            (verdict, _) => verdict,
+        };
         match verdict {
             Verdict::Follow => {
+                let is_ask = matches!(refusal, Refusal::Ask { .. });
                 self.counters.redirections += 1;
-                self.counters.redirections_ask += u64::from(matches!(refusal, Refusal::Ask { .. }));
-                match (refusal, named) {
-                    (Refusal::Ask { .. }, Some(node)) => self.follow_ask(now, part, node, bytes),
-                    (_, Some(_)) => self.place_again(now, Held { part, bytes }),
-                    // The node does not know where: as good as a refusal.
-                    (_, None) => {
-                        let pause = self.settings.retry.pause(part.refusals);
-                        self.pause(now, part, &bytes, pause);
-                    }
+                self.counters.redirections_ask += u64::from(is_ask);
+                match named.filter(|_| is_ask) {
+                    Some(node) => self.follow_ask(now, part, node, bytes),
+                    None => self.place_again(now, Held { part, bytes }),
                 }
             }
             Verdict::Resend => self.place_again(now, Held { part, bytes }),

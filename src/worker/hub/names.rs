@@ -64,7 +64,7 @@ impl ScriptNames {
     }
 
     /// An answer in which nodes' names of scripts may stand, with those that clients know: they are as long. None: there are none.
-    fn answer(&self, frame: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn answer(&self, frame: &[u8]) -> Option<Vec<u8>> {
         if self.to_client.is_empty() {
             return None;
         }

@@ -96,7 +96,7 @@ impl Hub {
         let (mut request, mut more) = (Vec::new(), 0);
         with_arguments(bytes, |all| {
             let shown = shown_arguments(part.row, all);
-            let argument = |at| cut(&as_written(part.row, all.arg(at))).into();
+            let argument = |at| cut(&self.as_written(part.row, all.arg(at))).into();
             request = (0..shown).map(argument).collect();
             more = all.len() - shown;
         });
@@ -111,6 +111,15 @@ impl Hub {
             client: client.unwrap_or_default(),
             client_name: client_name.unwrap_or_default(),
         });
+    }
+
+    /// A script without what was put in front of it, or the name that the app knows it by.
+    fn as_written<'a>(&self, row: &Row, argument: &'a [u8]) -> Cow<'a, [u8]> {
+        if row.script == Script::None {
+            return Cow::Borrowed(argument);
+        }
+        let written = original(argument).or_else(|| self.script_names.answer(argument));
+        written.map_or(Cow::Borrowed(argument), Cow::Owned)
     }
 
     /// The newest, as `SLOWLOG GET` shows them, and by their time, in microseconds since 1970.
@@ -164,13 +173,6 @@ fn shown_arguments(row: &Row, request: Request<'_>) -> usize {
     let login = (LOGIN_ARGUMENT_MIN..request.len()).find(is_login);
     let hidden_from = login.unwrap_or(usize::MAX);
     request.len().min(named).min(hidden_from)
-}
-
-/// A script without what was put in front of it.
-fn as_written<'a>(row: &Row, argument: &'a [u8]) -> Cow<'a, [u8]> {
-    let is_script = row.script != Script::None;
-    let original = is_script.then(|| original(argument)).flatten();
-    original.map_or(Cow::Borrowed(argument), Cow::Owned)
 }
 
 fn cut(argument: &[u8]) -> &[u8] {

@@ -103,7 +103,18 @@ fn nodes_name_each_other() -> Vec<Samples> {
     let followed = after.grown(&before, "slotcar_redirections_total");
     let paused = after.sum("slotcar_refusals_total");
     assert_eq!(after.sum(refused), followed + paused);
-    vec![before, after]
+    // Nobody can be followed to there.
+    let says = format!("-MOVED {slot} {}:0\r\n", nodes.addr(0).ip());
+    for node in 0..2 {
+        let says = says.clone();
+        nodes.set(node, move |_, stream| stream.write_all(says.as_bytes()));
+    }
+    let reply = shown.slotcar.conn().cmd(&["SET", &key, "v"]);
+    assert!(reply.error().is_some(), "{reply:?}");
+    let nowhere = shown.metrics();
+    assert_eq!(nowhere.grown(&after, "slotcar_redirections_total"), 0.0);
+    assert!(nowhere.grown(&after, "slotcar_refusals_total") > 0.0);
+    vec![before, after, nowhere]
 }
 
 fn nobody_has_some_of_the_slots() -> Vec<Samples> {
