@@ -129,4 +129,20 @@ mod tests {
             assert_eq!(table.row(name).map(Row::class), Some(class), "{name}");
         }
     }
+
+    #[test]
+    fn what_runs_a_script_answers_as_it_likes_and_nothing_else_does() {
+        let runs = [
+            "eval",
+            "eval_ro",
+            "evalsha",
+            "evalsha_ro",
+            "fcall",
+            "fcall_ro",
+        ];
+        for row in CommandTable::new().rows() {
+            let is_one = runs.contains(&row.name);
+            assert_eq!(row.answers_as_it_likes(), is_one, "{}", row.name);
+        }
+    }
 }

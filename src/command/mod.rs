@@ -137,11 +137,14 @@ impl Row {
     }
 
     /// Whether it runs a script, which may answer anything, also what looks like an error of the node.
+    #[inline]
     pub fn answers_as_it_likes(&self) -> bool {
-        matches!(
-            self.name,
-            "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro"
-        )
+        // Most requests need no look at the name.
+        self.flags.contains(Flags::NOSCRIPT)
+            && matches!(
+                self.name,
+                "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro"
+            )
     }
 
     /// Whether it goes through a collection by a cursor, which means something only to the node that gave it.
