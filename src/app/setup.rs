@@ -37,6 +37,7 @@ pub(super) fn source(config: &Config) -> Source {
         client_name: config.client_name.clone(),
         tls: config.tls.clone(),
         replica_reads: (config.read_from != ReadFrom::Primary).then(|| ReplicaReads {
+            by_distance: config.read_from == ReadFrom::Nearest,
             lag_max: config.replica_lag_max,
             zones: Arc::new(config.node_zones.clone()),
         }),

@@ -109,7 +109,7 @@ limits! {
     named_nodes_max: usize = 65_536,
         "Nodes that a worker has heard of; from here on a redirection to a further one is not followed. 65 times the largest cluster.";
     dial_timeout: Duration = Duration::from_secs(1),
-        "Time to open a connection to a node, TLS included. Nodes are near: one lost SYN is repeated after 1 s, then a new attempt is as good.";
+        "Time to open a connection to a node, and as long again for its TLS. Nodes are near: one lost SYN is repeated after 1 s, then a new attempt is as good.";
     link_greeting_timeout: Duration = Duration::from_secs(2),
         "Time for a node to answer the greeting of a link; it has accepted the connection, so it is one exchange away. Nothing was sent before.";
     tls_handshake_timeout: Duration = Duration::from_secs(5),

@@ -453,7 +453,7 @@ impl Driver {
     }
 
     /// The log names what clients are served by, not before they are.
-    fn publish(&self, topology: &Arc<Topology>) {
+    fn publish(&mut self, topology: &Arc<Topology>) {
         let before = self.publisher.published.topology.load_full();
         let (shards, nodes) = (topology.shards().len(), topology.nodes().len());
         let covered = SLOT_COUNT - topology.uncovered();
@@ -464,11 +464,9 @@ impl Driver {
             );
         } else {
             let difference = before.difference(topology);
-            let event = if difference.promoted.is_empty() {
-                "topology"
-            } else {
-                "failover"
-            };
+            let is_failover = !difference.promoted.is_empty();
+            self.status.failovers += u64::from(is_failover);
+            let event = if is_failover { "failover" } else { "topology" };
             info!(
                 event,
                 shards, nodes, covered, "topology changed: {difference}"

@@ -38,6 +38,28 @@ pub enum AskFailure {
     Slots(SlotsError),
 }
 
+impl AskFailure {
+    /// Whether the node has not answered, or not as a node does. False: what it said says that it lives.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Resolve(_)
+            | Self::Connect(_)
+            | Self::Tls(_)
+            | Self::Timeout
+            | Self::Closed(_)
+            | Self::Malformed(_) => true,
+            Self::Local(_)
+            | Self::Auth(_)
+            | Self::Refused(_)
+            | Self::ClusterDisabled
+            | Self::NoSlots
+            | Self::UnknownMaster(_)
+            | Self::NotPrimary(_)
+            | Self::Slots(_) => false,
+        }
+    }
+}
+
 impl From<SlotsError> for AskFailure {
     fn from(error: SlotsError) -> Self {
         match error {

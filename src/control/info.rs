@@ -12,15 +12,15 @@ use tokio::time::sleep;
 use super::facts::{field, text};
 use super::random::Random;
 use super::wire::{Dialer, decode};
-use super::{AskFailure, ClusterInfo, Published, SourceKind};
+use super::{AskFailure, ClusterInfo, Failed, Published, SourceKind};
 use crate::clock::{Now, now};
 use crate::topology::Endpoint;
 
-/// By node; those that have answered lately.
-pub type NodeInfos = BTreeMap<Endpoint, NodeInfo>;
+/// By node: what it said when it was asked last, or why it said nothing. Who does not let us ask is left out.
+pub type NodeInfos = BTreeMap<Endpoint, Result<NodeInfo, Failed>>;
 
 /// One node at one moment; what it does not say is 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeInfo {
     pub at: Now,
     pub memory_used_bytes: u64,
@@ -90,11 +90,14 @@ pub(super) async fn watch(
             let info = ask(node, &dialer, asks_cluster).await;
             let mut infos = NodeInfos::clone(&published.infos.load());
             infos.retain(|known, _| nodes.contains(known));
+            if let Err(why) = &info {
+                tracing::debug!(%node, error = %why, "does not say how it is");
+            }
             match info {
-                Ok(info) => drop(infos.insert(node.clone(), info)),
-                Err(why) => {
-                    tracing::debug!(%node, error = %why, "does not say how it is");
-                    infos.remove(node);
+                Err(why) if !why.is_silence() => drop(infos.remove(node)),
+                said => {
+                    let said = said.map_err(|why| Failed { why, at: now() });
+                    infos.insert(node.clone(), said);
                 }
             }
             published.infos.store(Arc::new(infos));
@@ -112,6 +115,9 @@ async fn ask(node: &Endpoint, dialer: &Dialer, asks_cluster: bool) -> Result<Nod
     let mut replies = replies.iter().map(decode);
     let info = replies.next().transpose()?;
     let cluster = replies.next().transpose()?;
+    if let Some(BytesFrame::Error(why)) = info {
+        return Err(AskFailure::Refused(why.to_string()));
+    }
     let info = info.as_ref().and_then(text);
     let info = info.ok_or(AskFailure::Malformed("INFO without a text"))?;
     Ok(NodeInfo::read(now(), info, cluster.as_ref()))

@@ -103,6 +103,7 @@ impl Published {
         Learning {
             rounds: status.rounds,
             changes: status.changes,
+            failovers: status.failovers,
             agreed_age: status.agreed_at.map(|at| now.since(at)),
             suspects: self.suspects.load().len(),
         }
@@ -116,6 +117,8 @@ pub struct Learning {
     pub rounds: u64,
     /// Topologies published.
     pub changes: u64,
+    /// Those among them in which a replica had become a primary.
+    pub failovers: u64,
     /// Since nodes last agreed on a topology, changed or not; `None`: they never have.
     pub agreed_age: Option<Duration>,
     /// Primaries that do not answer probes.
@@ -129,6 +132,8 @@ pub struct Status {
     pub rounds: u64,
     /// Topologies published.
     pub changes: u64,
+    /// Those among them in which a replica had become a primary.
+    pub failovers: u64,
     /// When nodes last agreed on a topology, changed or not.
     pub agreed_at: Option<Now>,
     pub changed_at: Option<Now>,

@@ -1,7 +1,7 @@
 //! Watches the nodes that reads may be sent to: does a replica follow its primary, how far behind is it, how far away is it, in which zone?
 //!
 //! One task for each node, with a connection that stays open, asks for `INFO replication` and `INFO server` every two seconds. How far behind is measured in
-//! time: since when the primary has had bytes that the replica lacks. How far away is what a `PING` takes.
+//! time: since when the primary has had bytes that the replica lacks. How far away, where that matters, is what a `PING` takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use crate::topology::{Endpoint, Topology};
 /// What is wanted of replicas.
 #[derive(Clone, Debug)]
 pub struct ReplicaReads {
+    /// It matters how far away a node is: that takes more questions.
+    pub by_distance: bool,
     /// A replica that is further behind is not read from.
     pub lag_max: Duration,
     /// Zones of nodes, by host, for those that do not say theirs.
@@ -35,6 +37,7 @@ pub(super) struct Heard {
 }
 
 struct Said {
+    /// The quickest of some; without any, as long as can be.
     round_trip: Duration,
     /// It is a replica: is its link to the primary up?
     follows: Option<bool>,
@@ -79,9 +82,10 @@ impl Replicas {
 
     /// Watches the nodes of this topology and nobody else.
     pub(super) fn watch(&mut self, topology: &Topology) {
-        if self.wanted.is_none() {
+        let Some(wanted) = &self.wanted else {
             return;
-        }
+        };
+        let pings = if wanted.by_distance { PINGS } else { 0 };
         self.primaries.clear();
         let nodes = topology.nodes();
         for shard in topology.shards() {
@@ -98,7 +102,7 @@ impl Replicas {
         for endpoint in self.primaries.keys() {
             let task = before.remove(endpoint).unwrap_or_else(|| {
                 let dialer = self.dialer.clone();
-                spawn_local(watch(endpoint.clone(), dialer, self.sender.clone()))
+                spawn_local(watch(endpoint.clone(), dialer, pings, self.sender.clone()))
             });
             self.tasks.insert(endpoint.clone(), task);
         }
@@ -177,12 +181,12 @@ fn behind(primary: &VecDeque<(u64, Now)>, offset: u64, now: Now) -> Duration {
 }
 
 /// Asks one node again and again. Ends when nobody listens any more.
-async fn watch(endpoint: Endpoint, dialer: Dialer, heard: mpsc::Sender<Heard>) {
+async fn watch(endpoint: Endpoint, dialer: Dialer, pings: usize, heard: mpsc::Sender<Heard>) {
     let mut random = Random::from_system();
     let mut wire = None;
     sleep(random.between(Duration::ZERO, FIRST)).await;
     loop {
-        let said = match ask(&endpoint, &dialer, &mut wire).await {
+        let said = match ask(&endpoint, &dialer, pings, &mut wire).await {
             Ok(said) => Some(said),
             Err(why) => {
                 tracing::debug!(node = %endpoint, error = %why, "cannot be read from");
@@ -200,6 +204,7 @@ async fn watch(endpoint: Endpoint, dialer: Dialer, heard: mpsc::Sender<Heard>) {
 async fn ask(
     endpoint: &Endpoint,
     dialer: &Dialer,
+    pings: usize,
     kept: &mut Option<Wire>,
 ) -> Result<Said, AskFailure> {
     let mut wire = match kept.take() {
@@ -225,7 +230,7 @@ async fn ask(
     };
     let zone = text(&server).and_then(|text| field(text, "availability_zone"));
     let mut round_trip = Duration::MAX;
-    for _ in 0..PINGS {
+    for _ in 0..pings {
         let start = now();
         within(PATIENCE, wire.ask(&[&["PING"]])).await?;
         round_trip = round_trip.min(now().since(start));
@@ -244,7 +249,7 @@ async fn ask(
 const PERIOD: Duration = Duration::from_secs(2);
 const JITTER_PERCENT: u32 = 20;
 
-/// A busy machine makes most of them late, seldom all.
+/// Where distance matters. A busy machine makes most of them late, seldom all.
 const PINGS: usize = 5;
 
 /// Many processes may start together; reads go to primaries until then.
@@ -268,6 +273,7 @@ mod tests {
 
     fn replicas(lag_max: Duration) -> (Replicas, mpsc::Receiver<Heard>) {
         let wanted = ReplicaReads {
+            by_distance: true,
             lag_max,
             zones: Arc::default(),
         };

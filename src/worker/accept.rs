@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::Instrument as _;
 
 use super::hub::DoorCounts;
 use super::{Bell, Shared};
@@ -90,10 +91,10 @@ pub async fn run(listener: Listener, doors: Doors, mut stop: watch::Receiver<()>
                 take_in(&doors, accepted, &stop).await;
             }
             Err(error) => {
-                doors.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
                 if is_of_one_connection(&error) {
                     tracing::debug!(%error, "a connection failed before it was accepted");
                 } else {
+                    doors.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
                     if trouble.begins(clock::now()) {
                         tell_starved(&doors, &error);
                     }
@@ -289,7 +290,7 @@ async fn take_in(doors: &Doors, arrival: Arrival, stop: &watch::Receiver<()>) {
                 _ = stop.changed() => return,
             };
             let doors = doors.clone();
-            tokio::task::spawn_local(async move {
+            let securing = async move {
                 // Nobody waits for a client that has asked for nothing yet.
                 let secured = tokio::select! {
                     secured = secure(&tls, stream, doors.handshake) => secured,
@@ -303,7 +304,8 @@ async fn take_in(doors: &Doors, arrival: Arrival, stop: &watch::Receiver<()>) {
                     }
                 }
                 drop(permit);
-            });
+            };
+            tokio::task::spawn_local(securing.in_current_span());
         }
         (Arrived::Tcp(stream), None) => match stream.into_std() {
             Ok(stream) => hand_over(doors, (Stream::Tcp(stream), peer, local)).await,

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::Instrument as _;
 
 use super::hub::Asked;
 use super::{Bell, Desk, Shared};
-use crate::clock::now;
 use crate::measure::Count;
 use crate::net::{ClientTls, DialError, Names, Patience, Stream, dial};
 use crate::route::part::LinkId;
@@ -77,7 +77,7 @@ impl Errands {
 /// Does errands, all at the same time, until no worker is left. `tls`: how links are secured. On a `LocalRuntime`.
 pub async fn run(mut orders: Orders, tls: Option<ClientTls>) {
     while let Some(errand) = orders.0.recv().await {
-        tokio::task::spawn_local(go(errand, tls.clone()));
+        tokio::task::spawn_local(go(errand, tls.clone()).in_current_span());
     }
 }
 
@@ -129,14 +129,12 @@ async fn connect(
     patience: Duration,
     tuned: Patience,
 ) -> Result<Stream, DialError> {
-    let start = now();
     let address = (endpoint.host.as_ref(), endpoint.port);
     let connection = dial(&Names::System, address, patience, 0).await?;
     if let Err(error) = connection.tune(tuned) {
         tracing::debug!(node = %endpoint, %error, "a socket has not the options that it should");
     }
-    let rest = patience.saturating_sub(now().since(start));
-    let secured = connection.secured(tls, &endpoint.host, rest).await?;
+    let secured = connection.secured(tls, &endpoint.host, patience).await?;
     let off_runtime = secured.into_stream();
     off_runtime.map_err(|error| DialError::Local(error.to_string()))
 }

@@ -48,6 +48,7 @@ fn a_failover_shows_and_readiness_waits_for_as_long_as_requests_are_held(kind: S
             "+slotcar_longest_delay_seconds",
             "+slotcar_links_lost_total",
             "+slotcar_topology_changes_total",
+            "+slotcar_failovers_total",
         ],
         &[before, shown.metrics()],
     );

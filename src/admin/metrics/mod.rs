@@ -214,8 +214,8 @@ const PAGE_START: &str = "\
 <!-- Made from src/admin/metrics/rows.rs; `WRITE_DOCS=1 cargo test --test reference` writes it. -->
 
 Served as text for Prometheus at `/metrics` of the admin address (`--admin 127.0.0.1:9621`). A scrape asks each worker for a copy of its counts, between
-two turns; counting and sampling cost a request some fifty instructions, 1 to 3 % of its way through slotcar. Where a process has several listeners with settings of their own (`[[listener]]`), each sample
-also has the label `listen`. Times are in seconds, sizes in bytes. Histograms count from 20 µs to 20 s in steps of 1, 2 and 5.
+two turns; counting and sampling cost a request some fifty instructions, 1 to 3 % of its way through slotcar. Where a process has several listeners with settings of their own (`[[listener]]`), samples
+also have the label `listen`, but for those of the whole process (`process_…`, memory used, draining, lines of the log). Times are in seconds, sizes in bytes. Histograms count from 20 µs to 20 s in steps of 1, 2 and 5.
 
 | metric | type | labels | what it is | what moves it |
 |---|---|---|---|---|

@@ -13,7 +13,7 @@ use crate::worker::hub::report::LinkCounts;
 
 /// A value for every node that has said how it is.
 fn of_infos(look: &Look<'_>, samples: &mut Samples, value: impl Fn(&NodeInfo) -> u64) {
-    for (node, info) in &*look.snapshot.infos {
+    for (node, info) in &look.snapshot.infos {
         samples.count(&[&node.to_string()], value(info));
     }
 }
@@ -26,7 +26,7 @@ fn of_links(links: &LinkCounts) -> [(&'static str, [usize; 2]); 3] {
     ]
 }
 
-/// Whether it answers, as far as we know: primaries are probed, and all are asked for the topology or how they are.
+/// Whether it answers, as far as we know: primaries are probed, some nodes are asked for the topology, and all how they are.
 pub(in crate::admin) fn is_up(snapshot: &Snapshot, node: &Endpoint) -> bool {
     !snapshot.suspects.contains(node) && !snapshot.failures.contains_key(node)
 }
@@ -240,8 +240,8 @@ pub static ROWS: &[Row] = &[
         "slotcar_holds_total",
         C,
         &[],
-        "Times during which requests were held",
-        "failovers, resharding",
+        "Times during which requests of a worker were held, if only for a moment",
+        "failovers, resharding, lost links",
         |look, to| {
             to.count(&[], look.snapshot.workers.counters.holds);
         },
@@ -313,6 +313,16 @@ pub static ROWS: &[Row] = &[
         "failovers, resharding",
         |look, to| {
             to.count(&[], look.snapshot.learning.changes);
+        },
+    ),
+    row(
+        "slotcar_failovers_total",
+        C,
+        &[],
+        "Topologies in which a replica had become a primary",
+        "failovers",
+        |look, to| {
+            to.count(&[], look.snapshot.learning.failovers);
         },
     ),
     row(
@@ -521,7 +531,7 @@ pub static ROWS: &[Row] = &[
         "slotcar_cluster_ok",
         G,
         &[],
-        "1 if every node that was asked says that the cluster is well (cluster_state)",
+        "Share of the nodes that say that the cluster is well (cluster_state); 1: all who were asked",
         "a cluster that is not whole",
         |look, to| {
             let said: Vec<bool> = look
@@ -531,7 +541,8 @@ pub static ROWS: &[Row] = &[
                 .filter_map(|info| info.cluster_ok)
                 .collect();
             if !said.is_empty() {
-                to.count(&[], u64::from(said.iter().all(|ok| *ok)));
+                let well = said.iter().filter(|ok| **ok).count();
+                to.number(&[], well as f64 / said.len() as f64);
             }
         },
     ),
@@ -622,7 +633,7 @@ pub static ROWS: &[Row] = &[
         "Time since the node said all that (node-info-interval)",
         "a node that does not answer",
         |look, to| {
-            for (node, info) in &*look.snapshot.infos {
+            for (node, info) in &look.snapshot.infos {
                 to.number(&[&node.to_string()], seconds(look.now.since(info.at)));
             }
         },

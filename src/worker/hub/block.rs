@@ -19,7 +19,7 @@ use crate::reply::errors;
 use crate::resp::request::{Request, RequestScan, Scanned};
 use crate::resp::write;
 use crate::route::hold::Held;
-use crate::route::part::{Part, Purpose, SessionId, Target, Ticket, Way};
+use crate::route::part::{LinkId, Part, Purpose, SessionId, Target, Ticket, Way};
 use crate::route::plan::{OneSlot, one_slot};
 use crate::topology::{Endpoint, Keyspace, Slot};
 use crate::upstream::link::Link;
@@ -247,11 +247,18 @@ impl Hub {
         let Some(id) = self.session_of_client(asks, client).filter(is_blocked) else {
             return Told::default();
         };
-        let endpoint = |link: &Link| Some(self.owners.node(link.node)?.endpoint.clone());
-        let links = self.links_waited_on(id);
-        let waits_at: Vec<(Endpoint, i64)> = links
-            .filter_map(|link| Some((endpoint(link)?, link.client_id?)))
-            .collect();
+        let links: Vec<LinkId> = self.links_waited_on(id).collect();
+        let mut waits_at = Vec::new();
+        for link in links {
+            // It is nobody else's afterwards: whom the node wakes is this client or nobody.
+            let link = self.link_mut(link).and_then(|link| {
+                link.retiring = link.client_id.is_some();
+                Some((link.node, link.client_id?))
+            });
+            waits_at.extend(link.and_then(|(node, client_id)| {
+                Some((self.owners.node(node)?.endpoint.clone(), client_id))
+            }));
+        }
         let is_here = waits_at.is_empty();
         if is_here {
             let end = if with_error {
@@ -301,11 +308,13 @@ impl Hub {
     }
 
     /// Where a session's request waits.
-    fn links_waited_on(&self, id: SessionId) -> impl Iterator<Item = &Link> {
-        let own = self.session(id).into_iter().flat_map(|s| &s.own_links);
-        own.filter_map(|&link| self.link(link)).filter(|link| {
+    fn links_waited_on(&self, id: SessionId) -> impl Iterator<Item = LinkId> {
+        let waits = |link: &Link| {
             link.is_open() && !link.queue().is_empty() && link.queue().unsent_bytes() == 0
-        })
+        };
+        let own = self.session(id).into_iter().flat_map(|s| &s.own_links);
+        own.copied()
+            .filter(move |&link| self.link(link).is_some_and(waits))
     }
 
     /// Answers a wait here. What of it was on its way to a node is called back.

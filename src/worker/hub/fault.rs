@@ -108,15 +108,23 @@ impl Hub {
         let verdict = judge(fault, &part, now, &self.settings.retry);
         match verdict {
             Verdict::GiveUp(why) => self.give_up_at(now, &part, why, Some(at)),
-            Verdict::Hold(pause) => self.pause(now, part, &bytes, pause),
+            Verdict::Hold(pause) => {
+                self.note_resent(sent);
+                self.pause(now, part, &bytes, pause);
+            }
             Verdict::Follow | Verdict::Resend => {
                 part.refusals = part.refusals.saturating_add(u8::from(sent));
                 part.troubled_since.get_or_insert(now);
-                self.counters.resent += 1;
-                self.counters.resent_reads += u64::from(sent);
+                self.note_resent(sent);
                 self.place_again(now, Held { part, bytes });
             }
         }
+    }
+
+    /// A part goes again, because its link was lost.
+    fn note_resent(&mut self, sent: bool) {
+        self.counters.resent += 1;
+        self.counters.resent_reads += u64::from(sent);
     }
 
     fn pause(&mut self, now: Now, mut part: Part, bytes: &Bytes, pause: Duration) {

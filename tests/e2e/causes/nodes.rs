@@ -17,6 +17,11 @@ causes! {
         "+slotcar_longest_delay_seconds"
         "+slotcar_topology_refreshes_total"
     }
+    real a_replica_takes_over {
+        "+slotcar_failovers_total"
+        "+slotcar_topology_changes_total"
+        "-slotcar_nodes role=replica"
+    }
     real a_node_says_nothing {
         "+slotcar_links kind=shared state=connecting"
         "+slotcar_links kind=leased state=connecting"
@@ -94,6 +99,21 @@ fn a_node_dies_with_requests_under_way(kind: ServerKind) -> Vec<Samples> {
     for once in ["slotcar_replays_total rule=reads", "slotcar_given_up_total"] {
         assert_eq!(after.grown(&before, once), 1.0, "{once}");
     }
+    vec![before, after]
+}
+
+fn a_replica_takes_over(kind: ServerKind) -> Vec<Samples> {
+    let mut cluster = Cluster::start(kind, 3, 1);
+    let (shown, owner) = before_trouble(&cluster, &[]);
+    let before = shown.metrics();
+    cluster.kill(owner);
+    shown.slotcar.conn().ok(&["SET", "key", "v"]);
+    let after = shown.wait_for(
+        "the topology is that of the survivors",
+        SECONDS(20),
+        |samples| samples.sum("slotcar_nodes role=replica") == 2.0,
+    );
+    assert_eq!(after.grown(&before, "slotcar_failovers_total"), 1.0);
     vec![before, after]
 }
 
