@@ -93,9 +93,13 @@ fn workers_share_the_clients_evenly_and_have_one_link_to_each_node(kind: ServerK
         }
     }
     for conn in &mut conns {
-        // A worker tells of its own clients.
         let info = fields(&conn.ok(&["INFO", "slotcar"]).text());
-        assert_eq!(info["sessions"], "4");
+        assert_eq!(info["sessions"], "8");
+        // In a transaction a worker tells of its own clients.
+        conn.ok(&["MULTI"]);
+        conn.ok(&["CLIENT", "LIST"]);
+        let listed = conn.ok(&["EXEC"]).list()[0].text();
+        assert_eq!(listed.lines().count(), 4, "{listed}");
     }
     for node in cluster.primaries() {
         let clients = cluster.conn(node).ok(&["CLIENT", "LIST"]).text();
