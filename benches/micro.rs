@@ -239,7 +239,7 @@ mod mget {
             clients_max: 0,
             connections_received: 0,
             connections_refused: 0,
-            slotcar: &[],
+            slotcar: Vec::new(),
         };
         let (mut gather, mut out) = (Gather::default(), Vec::new());
         bencher.bench_local(|| {

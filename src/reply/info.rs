@@ -13,7 +13,7 @@ use super::info_fields::{self, Section};
 use super::named::Named;
 
 /// What only slotcar knows about the server that it pretends to be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ServerFace<'a> {
     /// The port that this client's listener has.
     pub port: u16,
@@ -30,7 +30,7 @@ pub struct ServerFace<'a> {
     pub connections_received: u64,
     pub connections_refused: u64,
     /// Lines of the `# slotcar` section, as they shall appear. No line ends, no colon in a name.
-    pub slotcar: &'a [(&'a str, String)],
+    pub slotcar: Vec<(&'a str, String)>,
 }
 
 /// The merged text. A `# slotcar` section is added when the parts show everything, as they do without a section argument.
@@ -77,7 +77,7 @@ pub fn slotcar(proto: Proto, face: &ServerFace<'_>, out: &mut Vec<u8>) {
 
 fn slotcar_section(face: &ServerFace<'_>) -> Section {
     let mut fields = Named::default();
-    for (name, value) in face.slotcar {
+    for (name, value) in &face.slotcar {
         fields.push((*name).to_owned(), value.clone());
     }
     Section {
@@ -156,13 +156,13 @@ mod tests {
         merge([A.as_bytes(), B.as_bytes()].into_iter(), &face)
     }
 
-    fn face_with<'a>(slotcar: &'a [(&'static str, String)]) -> ServerFace<'a> {
+    fn face_with(slotcar: &[(&'static str, String)]) -> ServerFace<'static> {
         ServerFace {
             port: 6379,
             run_id: "0123",
             connected_clients: 2,
             clients_max: 99,
-            slotcar,
+            slotcar: slotcar.to_vec(),
             ..ServerFace::default()
         }
     }

@@ -278,8 +278,7 @@ impl Hub {
     /// With what workers know.
     pub(super) fn write_info(&mut self, now: Now, ticket: Ticket, index: u32, facts: &Facts) {
         let settings = self.settings.clone();
-        let rows = facts.rows(&settings);
-        let face = settings.server_face(facts, now, &rows);
+        let face = settings.server_face(facts, now);
         self.write_gathered(ticket, index, &face);
     }
 

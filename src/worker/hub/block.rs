@@ -22,7 +22,7 @@ use crate::route::hold::Held;
 use crate::route::part::{LinkId, Part, Purpose, SessionId, Target, Ticket, Way};
 use crate::route::plan::{OneSlot, one_slot};
 use crate::topology::{Endpoint, Keyspace, Slot};
-use crate::upstream::link::Link;
+use crate::upstream::link::{Link, Role};
 
 /// How long a link may be silent about a request that waits and still count as in trouble for the same reason.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -250,9 +250,10 @@ impl Hub {
         let links: Vec<LinkId> = self.links_waited_on(id).collect();
         let mut waits_at = Vec::new();
         for link in links {
-            // It is nobody else's afterwards: whom the node wakes is this client or nobody.
+            // It is nobody else's afterwards: whom the node wakes is this client or nobody. One that the session relies on
+            // stays its own anyway.
             let link = self.link_mut(link).and_then(|link| {
-                link.retiring = link.client_id.is_some();
+                link.retiring |= link.role == Role::Requests && !link.kept;
                 Some((link.node, link.client_id?))
             });
             waits_at.extend(link.and_then(|(node, client_id)| {
@@ -285,7 +286,7 @@ impl Hub {
     ) {
         let profile = self.session(ticket.session).map(|s| s.identity.profile());
         let (Some(row), Some(profile)) = (self.commands.row("client|unblock"), profile) else {
-            return;
+            return self.deliver(now, ticket, b":0\r\n");
         };
         let how = if with_error { "ERROR" } else { "TIMEOUT" };
         for (nth, (endpoint, client_id)) in waits_at.into_iter().enumerate() {

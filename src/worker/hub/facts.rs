@@ -173,12 +173,7 @@ impl Counters {
 
 impl Settings {
     /// What `INFO` shows of this process.
-    pub(super) fn server_face<'a>(
-        &'a self,
-        facts: &Facts,
-        now: Now,
-        rows: &'a [(&'static str, String)],
-    ) -> ServerFace<'a> {
+    pub(super) fn server_face<'a>(&'a self, facts: &Facts, now: Now) -> ServerFace<'a> {
         ServerFace {
             run_id: &self.run_id,
             process_id: self.process_id,
@@ -189,7 +184,7 @@ impl Settings {
             clients_max: self.clients_max,
             connections_received: self.doors.received.load(Ordering::Relaxed),
             connections_refused: self.doors.refused.load(Ordering::Relaxed),
-            slotcar: rows,
+            slotcar: facts.rows(self),
         }
     }
 }
@@ -273,7 +268,7 @@ impl Hub {
 
 impl Facts {
     /// The lines of the `slotcar` section of `INFO`.
-    pub(super) fn rows(&self, settings: &Settings) -> Vec<(&'static str, String)> {
+    fn rows(&self, settings: &Settings) -> Vec<(&'static str, String)> {
         let mut rows = vec![
             ("slotcar_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("sessions", self.sessions.to_string()),

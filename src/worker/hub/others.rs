@@ -202,8 +202,7 @@ impl Hub {
             Ask::Kill { by_address, .. } => killed(told.count, *by_address, out),
             Ask::Facts => {
                 let facts = told.facts.unwrap_or_default();
-                let rows = facts.rows(&self.settings);
-                let face = self.settings.server_face(&facts, now, &rows);
+                let face = self.settings.server_face(&facts, now);
                 info::slotcar(proto, &face, out);
             }
         }

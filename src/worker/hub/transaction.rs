@@ -449,8 +449,7 @@ impl Hub {
             return;
         };
         let (facts, settings) = (self.facts(), self.settings.clone());
-        let rows = facts.rows(&settings);
-        let face = settings.server_face(&facts, now, &rows);
+        let face = settings.server_face(&facts, now);
         let mut reply = Vec::new();
         execution.finish(
             proto,
